@@ -1,0 +1,2 @@
+"Inspects remote sensing images for quality."
+__version__ = "0.1.0"
