@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RIBBON', 'FIELDS', 'Outlines', 'outlines', 'Edges', 'edges', 'areas', 'sums', 'together', 'ground_area', 'is_placed',
-           'SeamLine', 'measure_seam', 'Finding', 'polygonize', 'to_frame', 'write_findings', 'qgis_style']
+           'is_measured', 'SeamLine', 'measure_seam', 'Finding', 'polygonize', 'to_frame', 'write_findings',
+           'qgis_style']
 
 # %% ../nbs/32_polygons.ipynb #6c5d5da8
 import os, tempfile, warnings
@@ -129,14 +130,13 @@ def together(
     links = coo_array((np.ones(near.shape[1], bool), near), shape=(len(geometry),)*2)
     return connected_components(links, directed=False)[1]
 
-# %% ../nbs/32_polygons.ipynb #0ca0fabf
+# %% ../nbs/32_polygons.ipynb #458d5c50
 def ground_area(
     crs,       # rasterio CRS or None
     transform, # Affine or None
 ): # f(polygon in pixels, area in pixels) -> m² or None
     "Return a function that measures the ground a polygon covers."
-    if not is_placed(crs, transform) or not (crs.is_geographic or crs.is_projected):
-        return lambda polygon, area_px: None
+    if not is_measured(crs, transform): return lambda polygon, area_px: None
     if crs.is_projected:
         unit = crs.linear_units_factor[1]
         return lambda polygon, area_px: float(area_px*abs(transform.determinant)*unit**2)
@@ -151,6 +151,10 @@ def ground_area(
 def is_placed(crs, transform):
     "Return whether a scene has a place on earth: a CRS and a geotransform."
     return crs is not None and transform is not None and not transform.is_identity
+
+def is_measured(crs, transform):
+    "Return whether areas of a scene can be told in square metres."
+    return is_placed(crs, transform) and bool(crs.is_geographic or crs.is_projected)
 
 def _ahead(t, xy):
     "Return pixel coordinates (column,row) in the coordinates of an affine transform."
