@@ -120,7 +120,7 @@ class Band(NamedTuple):
 FAMILIES = ('boundary', 'region', 'pixel', 'ignored') # each lies over those before it
 STRIP = 1<<22
 
-# %% ../nbs/31_merge.ipynb #d0611712
+# %% ../nbs/31_merge.ipynb #6916bd81
 class Bands:
     "Merge overlapping maps of a scene into bands, top to bottom; law: the same as merging whole arrays."
     def __init__(self,
@@ -192,13 +192,13 @@ class Bands:
         layers = [region if f=='region' else self._paint(f, y0, y1) for f in FAMILIES]
         key, *overs = [l for l in layers if l is not None]
         for over in overs: np.copyto(key, over, where=over>0)
-        self.done, used = y1, min(y1, self.seen-self.halo)
+        self.done, used = y1, y1 if y1==self.shape[0] else min(y1, self.seen-self.halo)
         for f,os_ in self.opinions.items(): self.opinions[f] = [o for o in os_ if o.block.y+o.block.h>used]
         mask = (key&255).astype(np.uint8)
         sure = np.maximum(((key>>8)+128)//257, 1).astype(np.uint8)
         return Band(y0, mask, np.where((mask>0)&(mask!=IGNORED), sure, 0).astype(np.uint8))
 
-# %% ../nbs/31_merge.ipynb #66111453
+# %% ../nbs/31_merge.ipynb #7d082cb9
 TILE = 512
 
 def write_bands(
@@ -220,7 +220,8 @@ def write_bands(
             for y,*tiles in _tile_rows(bands):
                 counts += np.bincount(tiles[0].ravel(), minlength=256)
                 for f,rows in zip(files, tiles): f.write(rows, 1, window=((y,y+len(rows)),(0,shape[1])))
-        if counts.sum()<shape[0]*shape[1]: raise ValueError(f"bands of {counts.sum()} pixels; a scene of {shape} has more")
+        n = counts.sum()
+        if n<shape[0]*shape[1]: raise ValueError(f"the bands have {n} pixels; a scene of {shape} has more")
         for part,name in zip(parts, names): os.replace(part, name)
     finally:
         for p in parts: p.unlink(missing_ok=True)
