@@ -163,7 +163,7 @@ def _check_grades(grades):
     if sorted(set(low), reverse=True)!=low or low[-1]!=0:
         raise ValueError(f"grades must fall to min = 0, best first; got min = {low}")
 
-# %% ../nbs/33_score.ipynb #77fb9a85
+# %% ../nbs/33_score.ipynb #3ee197c6
 class Totals(NamedTuple):
     "The findings of one defect as arrays."
     index:np.ndarray    # (n,) position among all findings
@@ -171,6 +171,7 @@ class Totals(NamedTuple):
     length:np.ndarray   # (n,) pixels; the area where no length is known
     strength:np.ndarray # (n,) in the unit of the defect
     seam:bool           # Judged by strength, not by area
+    told:bool=True      # Its amount is known; a seam that nobody measured counts as just visible
 
 def total(
     t,        # `Totals`
@@ -198,7 +199,7 @@ class Score:
     interval:tuple      # (5 %, 95 %) of the score, or None
     review:bool         # The grade is not sure
 
-# %% ../nbs/33_score.ipynb #74b27a1a
+# %% ../nbs/33_score.ipynb #e89426cd
 def score(
     findings,      # Of `Finding`
     policy,        # `Policy`
@@ -213,7 +214,8 @@ def score(
     totals = _totals(findings, policy, tax)
     everything = np.ones(len(findings), bool)
     measures, defects, points, rank = _verdict(totals, everything, policy, valid_px)
-    reasons = [_reason(tax[k], measures[k], defects.get(k), policy) for k in _costliest(measures, defects)]
+    known = {k: m if totals[k].told else None for k,m in measures.items()}
+    reasons = [_reason(tax[k], known[k], defects.get(k), policy) for k in _costliest(measures, defects)]
     fatal = [tax[k] for k,j in defects.items() if j.failed]
     if fatal and policy.how.scored: reasons.insert(0, _fatal(fatal, policy))
     if not reasons: reasons = [('No defect was found', '未发现缺陷')]
@@ -237,7 +239,8 @@ def _totals(findings, policy, tax):
         faint = policy.defects.get(d.key, {}).get('limits', [0.])[0]/2 # nobody measured it: just visible
         length = floats([f.area_px if f.length_px is None else f.length_px for f in mine])
         strength = floats([faint if f.measure is None else f.measure for f in mine])
-        out[d.key] = Totals(index, floats([f.area_px for f in mine]), length, strength, seam)
+        told = not seam or any(f.measure is not None for f in mine)
+        out[d.key] = Totals(index, floats([f.area_px for f in mine]), length, strength, seam, told)
     return out
 
 def _verdict(totals, keep, policy, valid_px):
@@ -268,16 +271,17 @@ def _doubt(findings, totals, policy, valid_px, points, rank, draws, seed):
     span = (round(float(min(low, points)), 2), round(float(max(high, points)), 2))
     return (span if policy.how.scored else None), len(unsure)>1
 
-# %% ../nbs/33_score.ipynb #e60767ad
+# %% ../nbs/33_score.ipynb #cccf6bba
 UNITS = dict(
     share=('covers {:.3g} % of the valid ground', '占有效范围的 {:.3g} %', 100, ' %'),
     delta_e=('steps by {:.2g} ΔE where it is worst', '最明显处色差为 {:.2g} ΔE', 1, ' ΔE'),
     px=('is off by {:.2g} px where it is worst', '最明显处错开 {:.2g} px', 1, ' px'))
 
 def _reason(defect, measure, judgement, policy):
-    "Return one reason, (English, Chinese)."
+    "Return one reason, (English, Chinese); a measure of None is not known."
     en, zh, scale, unit = UNITS['share' if policy.how.by_area else defect.unit]
-    en, zh = f'{defect.en} {en.format(measure*scale)}', f'{defect.zh}{zh.format(measure*scale)}'
+    if measure is None: en, zh = f'{defect.en} was found, how strong is not known', f'发现{defect.zh}，强度未知'
+    else: en, zh = f'{defect.en} {en.format(measure*scale)}', f'{defect.zh}{zh.format(measure*scale)}'
     if judgement is None: return f'{en}; this policy does not judge it', f'{zh}；本评分策略未涉及'
     if not policy.how.scored:
         limit = policy.defects[defect.key]['limit']*scale
