@@ -65,7 +65,7 @@ class Pyramid(nn.Module):
             top = smooth(x if top is None else x + F.interpolate(top, size=x.shape[-2:], mode='nearest'))
         return self.join(torch.cat([top, self.pixels(pixels)], 1))
 
-# %% ../nbs/20_network.ipynb #be80c239
+# %% ../nbs/20_network.ipynb #c024af7b
 def summary(
     x, # (B,C,h,w)
 ): # (B,2C): average and maximum over the block
@@ -85,7 +85,8 @@ class Inspector(nn.Module):
         channels     = self.encoder.feature_info.channels()
         self.pyramid = Pyramid(channels, width)
         self.outline = nn.Conv2d(width, N_REGION+N_LINE, 1)
-        n = 2*(channels[-1]+width+N_REGION+N_LINE)
+        self.context = conv(channels[-1], 2*width, 1)
+        n = 2*(2*width+width+N_REGION+N_LINE)
         self.present = nn.Sequential(nn.Linear(n, 192), nn.ReLU6(), nn.Dropout(.1), nn.Linear(192, N_LABELS))
 
     def forward(self, blocks):
@@ -93,7 +94,7 @@ class Inspector(nn.Module):
         features  = self.encoder(x)
         joined    = self.pyramid(features, pixels)
         outlines  = self.outline(joined)
-        evidence  = [summary(features[-1]), summary(joined), summary(outlines.clamp(-12,12)/4)]
+        evidence  = [summary(self.context(features[-1])), summary(joined), summary(outlines.clamp(-12,12)/4)]
         return self.present(torch.cat(evidence, 1)), outlines[:,:N_REGION], outlines[:,N_REGION:]
 
 # %% ../nbs/20_network.ipynb #b86e7bd4
