@@ -7,7 +7,7 @@ __all__ = ['UNKNOWN', 'LINES', 'MASK_VALUES', 'MIN_PX', 'SEEN', 'ODDS', 'Sample'
            'read_rgb', 'masked', 'labelled', 'twins', 'difference', 'real_clouds', 'cloud_bank', 'recolour', 'wear',
            'cut', 'to_sample', 'visible', 'draw_keys', 'spoil', 'worn_after', 'blank', 'Supply', 'near_cloud']
 
-# %% ../nbs/16_crops.ipynb #66cfba2a
+# %% ../nbs/16_crops.ipynb #e799ae22
 import os, tomllib
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from .taxonomy import default_taxonomy
-from .fields import fractal
+from .fields import fractal, grey, highest, lowest
 from .simulate import ORDER, compose
 
 # %% ../nbs/16_crops.ipynb #f054a4e2
@@ -150,7 +150,7 @@ def _cut_field(fields, shape, rng):
     cut = cut[::rng.choice([-1,1]),::rng.choice([-1,1])]+.08*fractal(shape, rng, scale=.1, roughness=.65)
     return cut if np.ptp(cut)>.1 else fractal(shape, rng)
 
-# %% ../nbs/16_crops.ipynb #f19eecb8
+# %% ../nbs/16_crops.ipynb #0de3faf7
 def recolour(
     image,  # (h,w,3) u8
     rng,
@@ -158,23 +158,23 @@ def recolour(
     "Render the ground as another sensor and operator would."
     x = image.astype(np.float32)
     if rng.random()<.3: x = _stretched(x, rng)
-    if rng.random()<.7: x = 255*(np.clip(x,0,255)/255)**np.float32(np.exp(rng.normal(0,.28)))
+    if rng.random()<.7: x = 255*cv2.pow(np.clip(x,0,255)/np.float32(255), float(np.exp(rng.normal(0,.28))))
     if rng.random()<.7:
-        grey = x.mean(2, keepdims=True)
-        x = grey+(x-grey)*rng.uniform(.35,1.5)
+        dull = grey(x)[...,None]
+        x = dull+(x-dull)*np.float32(rng.uniform(.35,1.5))
     if rng.random()<.6: x = x*(1+rng.normal(0,.07,3)).astype(np.float32)
-    if rng.random()<.4: x = x.mean()+(x-x.mean())*rng.uniform(.55,1.25)+rng.normal(0,14)
-    if rng.random()<.06: x = np.repeat(x.mean(2, keepdims=True), 3, 2)
+    if rng.random()<.4: x = x.mean()+(x-x.mean())*np.float32(rng.uniform(.55,1.25))+np.float32(rng.normal(0,14))
+    if rng.random()<.06: x = np.repeat(grey(x)[...,None], 3, 2)
     edge = 0 if rng.random()<.3 else 1 # most renderings keep clear of pure black and white
     return np.clip(np.rint(x), edge, 255-edge).astype(np.uint8)
 
 def _stretched(x, rng):
     lo, hi = np.quantile(x[::4,::4], [rng.uniform(0,.02), 1-rng.uniform(0,.02)])
-    return (x-lo)*rng.uniform(200,258)/max(hi-lo, 25)+rng.uniform(0,25)
+    return (x-np.float32(lo))*np.float32(rng.uniform(200,258)/max(hi-lo, 25))+np.float32(rng.uniform(0,25))
 
 def wear(image, rng):
     "Add what every delivered image has a little of: noise, sharpening, JPEG."
-    if rng.random()<.25: image = _byte(image+rng.normal(0, rng.uniform(.5,4), image.shape))
+    if rng.random()<.25: image = _byte(image+rng.standard_normal(image.shape, np.float32)*np.float32(rng.uniform(.5,4)))
     if rng.random()<.2:
         x = image.astype(np.float32)
         image = _byte(x+(x-cv2.GaussianBlur(x, (0,0), 1))*rng.uniform(.3,1.2))
@@ -238,13 +238,13 @@ def _present(defect, region, masks, missing):
     seen = masks[defect.key] & ~missing & (region!=1) if defect.family=='boundary' else masks[defect.key]
     return 1 if seen.sum()>.4*masks[defect.key].sum() else -1
 
-# %% ../nbs/16_crops.ipynb #19e49293
+# %% ../nbs/16_crops.ipynb #911367de
 SEEN = dict(blur=2.5, stretching_blur=4., distortion=6., stitching_misalignment=5., stitching_trace=4.5,
             shadow=6., cloud=8., spectral_overflow=8., stripe_noise=4., pixel_missing=4.)  # Mean change inside the mask, grey levels
 
 def visible(before, after, masks):
     "True if every defect changed its own pixels enough to be seen."
-    change = np.abs(after.astype(np.int16)-before).mean(2)
+    change = grey(cv2.absdiff(after, before))
     return all(m.any() and change[m].mean()>=SEEN[key] for key,m in masks.items())
 
 # %% ../nbs/16_crops.ipynb #2c855357
@@ -274,12 +274,12 @@ def worn_after(image, masks, rng):
     if lost is not None: worn[lost] = image[lost]
     return worn, masks
 
-# %% ../nbs/16_crops.ipynb #0c8fe5a2
+# %% ../nbs/16_crops.ipynb #f7ec6b23
 def blank(image):
     "Return the share of a crop that is pure black or pure white."
-    return float(((image.max(2)==0)|(image.min(2)==255)).mean())
+    return float(((highest(image)==0)|(lowest(image)==255)).mean())
 
-# %% ../nbs/16_crops.ipynb #6fb98056
+# %% ../nbs/16_crops.ipynb #969f4074
 class Supply:
     "Draws samples of one split from the data folder."
     def __init__(self,
@@ -320,7 +320,7 @@ class Supply:
         for _ in range(6):
             image, region, known = real[rng.integers(len(real))]
             image, region = cut([image, region], size, rng, (.6,1.))
-            if (image.max(2)==0).mean()<.01: break
+            if (highest(image)==0).mean()<.01: break
         image = recolour(image, rng)
         if not known: region = np.where((region==0) & near_cloud(region), UNKNOWN, region).astype(np.uint8)
         extra = draw_keys(rng, (0,1,0,0)) if rng.random()<.25 else []

@@ -7,10 +7,10 @@ __all__ = ['mechanisms', 'mechanism', 'cover', 'mix', 'vibration', 'defocus', 'm
            'smeared_slope', 'fan', 'relief_flow', 'repeated_rows', 'waves', 'rubber', 'whirl', 'jitter',
            'broken_relief', 'wrap_around', 'band_saturation', 'lost_band', 'mottled']
 
-# %% ../nbs/12_faults.ipynb #7660f900
+# %% ../nbs/12_faults.ipynb #6b79507f
 import cv2
 import numpy as np
-from .fields import band, blob, feather, fractal, outline, rectangle, seam
+from .fields import blob, feather, fractal, grey, highest, outline
 
 # %% ../nbs/12_faults.ipynb #68d0cd12
 mechanisms = {} # defect key -> {mechanism name: function}
@@ -193,11 +193,11 @@ def broken_relief(image, rng, strength):
     size = (2+strength*rng.uniform(2,7))*(steps-steps.mean())
     return _displaced(image, size*np.cos(angle), size*np.sin(angle), rng, strength)
 
-# %% ../nbs/12_faults.ipynb #b4c39f1b
+# %% ../nbs/12_faults.ipynb #dcbce738
 def _bright_patches(image, rng, strength):
     "Return (h,w) bool: bright ground inside a region, in patches."
     shape = image.shape[:2]
-    light = cv2.GaussianBlur(image.mean(2), (0,0), rng.uniform(.8,4))
+    light = cv2.GaussianBlur(grey(image), (0,0), rng.uniform(.8,4))
     light = light/max(float(light.std()),1.)+rng.uniform(0,3)*fractal(shape, rng, scale=rng.uniform(.05,.5))
     share = np.clip(rng.beta(1.2,3)*(.4+strength), .02, .8)
     mask = (light>=np.quantile(light[::2,::2], 1-share)) & (outline(shape, rng, .6) if rng.random()<.5 else True)
@@ -211,7 +211,7 @@ def _tidy(mask):
 def wrap_around(image, rng, strength):
     "Add gain until values pass 255 and wrap; the mask is where a band wrapped."
     gain = (1.2+strength*rng.uniform(.1,1))*rng.uniform(.75,1.25,3).astype(np.float32)
-    top = np.quantile((image*gain).max(2)[::2,::2], 1-np.clip(rng.beta(1.2,3), .04, .7))
+    top = np.quantile(highest(image*gain)[::2,::2], 1-np.clip(rng.beta(1.2,3), .04, .7))
     raised = image*gain*(257/max(float(top),1))
     wrapped = (raised>255)
     if wrapped.all(2).mean()>.5*wrapped.any(2).mean(): wrapped[...,rng.integers(3)] = False

@@ -6,11 +6,11 @@
 __all__ = ['retone', 'two_exposures', 'patched_frame', 'graded_strips', 'shifted_side', 'shifted_frame', 'short_lines',
            'dashed_lines', 'scan_lines', 'line_cluster', 'points', 'clusters', 'packets', 'lost_corner']
 
-# %% ../nbs/13_joins.ipynb #0b8ef604
+# %% ../nbs/13_joins.ipynb #f14aa9f8
 import cv2
 import numpy as np
-from .fields import band, blob, feather, fractal, outline, rectangle, seam
-from .faults import mechanism, mechanisms
+from .fields import band, feather, highest, outline, rectangle, seam
+from .faults import mechanism
 
 # %% ../nbs/13_joins.ipynb #a23d54e3
 def retone(image, rng, strength):
@@ -78,7 +78,7 @@ def shifted_frame(image, rng, strength):
     edge = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3)-cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 3)
     return np.where(inside[...,None], other, image), band(edge)
 
-# %% ../nbs/13_joins.ipynb #87e80d4e
+# %% ../nbs/13_joins.ipynb #69fa0f7a
 def _strokes(shape, rng, count, upright=.92):
     "Draw `count` thin lines, (h,w) u8: 0 or the number of the line (mod 255, plus 1)."
     (h,w), canvas = shape, np.zeros(shape, np.uint8)
@@ -101,7 +101,7 @@ def _recolour(image, canvas, rng, strength):
     table = (step*bands).astype(np.float32)
     table[0] = 0
     after = np.clip(image+table[canvas], 1, 254)
-    return after, np.abs(after-image).max(2)>=8
+    return after, highest(np.abs(after-image))>=8
 
 @mechanism('stripe_noise')
 def short_lines(image, rng, strength):

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['OPAQUE', 'ORDER', 'cloud_field', 'haze', 'lost_sun', 'cloud_with_shadow', 'degrade', 'to_bytes', 'compose', 'flatten']
 
-# %% ../nbs/15_simulate.ipynb #fd2045e0
+# %% ../nbs/15_simulate.ipynb #173ad811
 import numpy as np
 from functools import partial
 from .taxonomy import default_taxonomy
+from .fields import highest, lowest
 from .weather import cloud_alpha, cover_with_cloud, darken, haze_alpha, shadow_weight
 from .faults import mechanism, mechanisms
 import rsqi.joins
@@ -81,7 +82,7 @@ def _never_empty(way, image, rng, strength):
         if mask.any(): return after, mask
     raise ValueError(f'an image of {image.shape[0]} x {image.shape[1]} pixels is too small to show {way.__name__}; use 32 or more')
 
-# %% ../nbs/15_simulate.ipynb #f07e79a9
+# %% ../nbs/15_simulate.ipynb #c12e787e
 def to_bytes(
     after,   # (h,w,3) f32
     before,  # (h,w,3) u8: the image it was made from
@@ -90,9 +91,9 @@ def to_bytes(
     "Round to bytes; no defect but the pixel family invents pure black or white."
     out = np.clip(np.rint(after), 0, 255).astype(np.uint8)
     if defect.family=='pixel': return out
-    pure = (out.min(2)==255) & (before.min(2)<255)
+    pure = (lowest(out)==255) & (lowest(before)<255)
     out[...,2][pure] = 254
-    pure = (out.max(2)==0) & (before.max(2)>0)
+    pure = (highest(out)==0) & (highest(before)>0)
     out[...,2][pure] = 1
     return out
 
