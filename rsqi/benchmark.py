@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['Case', 'grounds', 'clean_crop', 'cases', 'Said', 'finished', 'ask', 'Tally', 'f1_of', 'iou_of', 'figures', 'evaluate']
 
-# %% ../nbs/37_benchmark.ipynb #45a7ca1e
+# %% ../nbs/37_benchmark.ipynb #8171b53e
 import numpy as np
 from typing import NamedTuple
 from .grid import Block
 from .taxonomy import default_taxonomy
 from .metrics import Confusion, LabelCounts, bootstrap
-from .simulate import flatten
 from .crops import LINES, Sample, images_of, places, read_rgb, spoil, cut, blank, to_sample
 from .merge import Bands
 from .judge import Window, judge

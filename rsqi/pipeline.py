@@ -6,13 +6,13 @@
 __all__ = ['LOGIT_STEP', 'ahead', 'strips', 'Reel', 'reels', 'rows_of_windows', 'Journal', 'Refused', 'claim', 'clear', 'Work',
            'row_of', 'keep_logits', 'inspect_scene', 'refusing']
 
-# %% ../nbs/36_pipeline.ipynb #60688b31
+# %% ../nbs/36_pipeline.ipynb #b55153d5
 import json, os, queue, shutil, threading, time, zipfile
 import cv2
 import numpy as np
 from contextlib import contextmanager
 from pathlib import Path
-from .grid import Block, Grid
+from .grid import Grid
 from .scene import Scene, SceneError
 from .taxonomy import IGNORED, default_taxonomy
 from .engine import open_engine, weights_hash

@@ -5,10 +5,8 @@
 # %% auto #0
 __all__ = ['threshold', 'slope', 'answers', 'calibrate', 'caution', 'samples_for', 'release']
 
-# %% ../nbs/38_release.ipynb #d16ad2bb
-import json
+# %% ../nbs/38_release.ipynb #130362b1
 import numpy as np
-from pathlib import Path
 from .taxonomy import default_taxonomy
 from .fusion import PRESETS, fuse
 from .metrics import Confusion

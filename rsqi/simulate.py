@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['OPAQUE', 'ORDER', 'cloud_field', 'haze', 'lost_sun', 'cloud_with_shadow', 'degrade', 'to_bytes', 'compose', 'flatten']
 
-# %% ../nbs/15_simulate.ipynb #173ad811
+# %% ../nbs/15_simulate.ipynb #d6674e33
 import numpy as np
 from functools import partial
 from .taxonomy import default_taxonomy
 from .fields import highest, lowest
 from .weather import cloud_alpha, cover_with_cloud, darken, haze_alpha, shadow_weight
 from .faults import mechanism, mechanisms
-import rsqi.joins
+import rsqi.joins # noqa: F401, importing it registers its mechanisms
 
 # %% ../nbs/15_simulate.ipynb #b959a0a8
 OPAQUE = .35 # Opacity from which cloud and shadow count (cloud: share of the ground hidden; shadow: of its light lost)

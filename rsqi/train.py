@@ -7,12 +7,12 @@ __all__ = ['REGION_WEIGHT', 'LINE_WEIGHT', 'FROZEN', 'Plan', 'stack', 'Draws', '
            'loss', 'prepare', 'training', 'rate_at', 'learn', 'blend', 'save_checkpoint', 'load_checkpoint', 'examine',
            'keep_memory', 'fit', 'begin', 'draw_exam', 'log']
 
-# %% ../nbs/21_train.ipynb #222a1ee6
+# %% ../nbs/21_train.ipynb #6b3c72df
 import csv, ctypes, json, os, time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from torch import nn
 from .crops import Supply, UNKNOWN
