@@ -219,6 +219,7 @@ def test_it_reads_without_javascript(browser, page):
     tab.goto(page.as_uri())
     assert tab.locator('#findings tbody tr').last.is_visible() and tab.locator('#quicklook').is_visible()
     assert not tab.locator('.mapside').is_visible() and tab.locator('.signoff').is_visible()
+    assert tab.evaluate("(f => f.scrollHeight <= f.clientHeight + 1)(document.querySelector('.tableside .scroll'))"), 'rows are cut off'
     context.close()
 
 @browser_test
