@@ -43,8 +43,8 @@ test: $(VENV)/.dev browser
 	@$(MAKE) --no-print-directory check notebooks
 
 prep: $(VENV)/.dev
-	@rm -rf rsqi/reports && mkdir -p rsqi/reports && cp $(NB)/reports/*.ipynb rsqi/reports/
 	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean
+	@mkdir -p rsqi/reports && cp $(NB)/reports/*.ipynb rsqi/reports/
 
 check: prep
 	@echo "== Notebooks and modules are in step?"

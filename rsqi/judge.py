@@ -18,7 +18,7 @@ from .thresholds import pixel_missing, stripe_noise
 from .seams import band, seams
 from .polygons import SeamLine
 
-# %% ../nbs/35_judge.ipynb #6f5df17a
+# %% ../nbs/35_judge.ipynb #fd1d784d
 @dataclass(frozen=True)
 class Window:
     "A block as the network sees it."
@@ -33,7 +33,7 @@ class Window:
     def state(self):
         "(state, reason): `inspected`, `ignored` where there is no ground, or `not_inspected` where the file is damaged"
         if not (self.ground & self.readable).any():
-            return ('ignored', 'no ground') if self.readable.all() else ('not_inspected', 'cannot be decoded')
+            return ('ignored', '') if self.readable.all() else ('not_inspected', 'cannot be decoded')
         lost = float((self.ground & ~self.readable).sum()/self.ground.sum())
         return ('inspected', f'{lost:.1%} cannot be decoded' if lost else '')
 
