@@ -282,11 +282,11 @@ def homes(sheet, xy, angle, size):
     for p, _ in lattice(xy, angle, size-[10,12], (sheet.rng.uniform(14, 20),22)):
         house(sheet, p+sheet.rng.normal(0, 1, 2), angle, .8*(sheet.rng.uniform()<.6))
 
-# %% ../nbs/14_terrain.ipynb #87fd82ec
+# %% ../nbs/14_terrain.ipynb #961453bd
 def rows(sheet, xy, angle, size, step, height, roofs):
     "Fill a block with large buildings of one make, `step` (length, width) apart."
     for p, cell in lattice(xy, angle, size-9, step):
-        built = cell*sheet.rng.uniform(.72, .9, 2)*[1, min(1, step[0]/step[1])]
+        built = cell*sheet.rng.uniform(.72, .9, 2)
         pitch, rgb = sheet.rng.choice([0,0,.12,.3]), sheet.pick(roofs)*np.float32(sheet.rng.uniform(.9, 1.1))
         if vacant(sheet, p, built, angle): roof(sheet, p, built, angle, height, pitch, rgb)
 
@@ -342,7 +342,7 @@ def town(sheet, district=420., width=62., length=125., share=1.):
     grow(sheet, trees[lots.lot]*lots.where*np.clip(edge-1, 0, 1)*smoothstep(sheet.noise(90, .6, 3), -.9, 1.5), 6.)
     sheet.free *= 1-lots.where*(trees<.1)[lots.lot]
 
-# %% ../nbs/14_terrain.ipynb #c28c5f2e
+# %% ../nbs/14_terrain.ipynb #4e7b9ee3
 KINDS = {
     'fields': (('relief', 1, dict(height=(2,9), scale=900)), ('meadow', 1, {}), ('parcels', 1, dict(width=(40,100))),
         ('lakes', .4, dict(share=(.01,.12))), ('river', .3, dict(width=(8,30))), ('roads', 1, {}), ('traffic', 1, {}),
@@ -357,11 +357,11 @@ KINDS = {
         ('shrubs', 1, dict(share=(.05,.2)))),
     'coast': (('relief', 1, dict(height=(3,6), scale=800, tilt=(.02,.05))), ('meadow', 1, {}),
         ('parcels', .7, dict(share=.6)), ('sea', 1, dict(share=(.25,.55))), ('roads', 1, {}),
-        ('town', .3, dict(share=.2)), ('traffic', 1, {}), ('hamlets', 1, {}),
+        ('town', .3, dict(share=.06)), ('traffic', 1, {}), ('hamlets', 1, {}),
         ('woods', 1, dict(share=(.05,.3), high=.5)), ('shrubs', 1, dict(share=.1))),
     'mixed': (('relief', 1, dict(height=(5,20), scale=900)), ('meadow', 1, {}), ('parcels', 1, {}),
         ('river', .5, dict(width=(15,50))), ('lakes', .4, dict(share=(.02,.1))), ('roads', 1, {}),
-        ('town', .7, dict(share=(.1,.3))), ('traffic', 1, {}), ('hamlets', 1, {}),
+        ('town', .7, dict(share=(.02,.12))), ('traffic', 1, {}), ('hamlets', 1, {}),
         ('woods', 1, dict(share=(.1,.4), high=.3)), ('shrubs', 1, {}))}
 
 # %% ../nbs/14_terrain.ipynb #d0dd9bd9
