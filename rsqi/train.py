@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REGION_WEIGHT', 'LINE_WEIGHT', 'FROZEN', 'Plan', 'stack', 'Draws', 'dice', 'region_loss', 'line_loss', 'label_loss',
-           'loss', 'prepare', 'training', 'rate_at', 'learn', 'blend', 'save_checkpoint', 'load_checkpoint', 'examine',
-           'keep_memory', 'fit', 'begin', 'draw_exam', 'log']
+           'loss', 'prepare', 'training', 'rate_at', 'rank', 'share_gradients', 'learn', 'blend', 'save_checkpoint',
+           'load_checkpoint', 'examine', 'keep_memory', 'fit', 'begin', 'draw_exam', 'log']
 
 # %% ../nbs/21_train.ipynb #6b3c72df
 import csv, ctypes, json, os, time
@@ -45,7 +45,7 @@ class Plan:
         "Return (size, batch) of a step."
         return (self.size, self.batch) if step<self.steps else (self.late_size, self.late_batch)
 
-# %% ../nbs/21_train.ipynb #543922fa
+# %% ../nbs/21_train.ipynb #b90582fb
 def stack(
     samples, # List of `Sample` of one size
 ): # image (B,h,w,3) u8, region (B,h/4,w/4) i64, lines (B,4,h/4,w/4) f32, labels (B,10) f32
@@ -58,7 +58,7 @@ def stack(
 
 class Draws(torch.utils.data.IterableDataset):
     "Batches of a plan from step `start` on; the seed of each depends on its step alone."
-    def __init__(self, supply, plan, start): self.supply, self.plan, self.start = supply, plan, start
+    def __init__(self, supply, plan, start): self.supply, self.plan, self.start, self.process = supply, plan, start, rank()[0]
     def __iter__(self):
         import cv2
         cv2.setNumThreads(0)
@@ -66,7 +66,7 @@ class Draws(torch.utils.data.IterableDataset):
         first, stride = (info.id, info.num_workers) if info else (0, 1)
         for step in range(self.start+first, self.plan.total, stride):
             size, batch = self.plan.at(step)
-            rng = np.random.default_rng([self.plan.seed, step])
+            rng = np.random.default_rng([self.plan.seed, self.process, step])
             yield stack([self.supply.sample(size, rng) for _ in range(batch)])
 
 # %% ../nbs/21_train.ipynb #6154509f
@@ -119,12 +119,27 @@ def rate_at(step, plan):
     warm = min(1., (step+1)/100)
     return float(plan.rate*warm*(.02+.98*(.5+.5*np.cos(np.pi*min(1., step/plan.total)))))
 
-# %% ../nbs/21_train.ipynb #96db9f68
+# %% ../nbs/21_train.ipynb #acac68cf
+def rank():
+    "Return (number of this process, how many there are)."
+    on = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if on else (0, 1)
+
+def share_gradients(net):
+    "Average the gradients of all processes, in place."
+    if rank()[1]==1: return
+    grads = [p.grad for p in net.parameters() if p.grad is not None]
+    flat = torch.cat([g.reshape(-1) for g in grads])
+    torch.distributed.all_reduce(flat)
+    for g,part in zip(grads, (flat/rank()[1]).split([g.numel() for g in grads])): g.copy_(part.view_as(g))
+
+# %% ../nbs/21_train.ipynb #7e4ae11e
 def learn(net, optimiser, batch, rate):
     "Take one step; return the three losses as floats."
     for group in optimiser.param_groups: group['lr'] = rate*group['share']
     terms = loss(net(batch[0]), batch)
     (3*terms[0]+terms[1]+2*terms[2]).backward()
+    share_gradients(net)
     nn.utils.clip_grad_norm_(net.parameters(), 5.)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
@@ -177,7 +192,7 @@ def keep_memory():
     except OSError: return False
     return all(libc.mallopt(option, value) for option,value in ((-1, 1<<30), (-3, 1<<30), (-4, 0)))
 
-# %% ../nbs/21_train.ipynb #a4176e23
+# %% ../nbs/21_train.ipynb #5d187b22
 def fit(
     plan,         # `Plan`
     supply=None,  # Where samples come from; None opens the plan's data folder
@@ -187,6 +202,7 @@ def fit(
     "Train, reporting and saving every `plan.every` steps; continue from `plan.out` if a checkpoint is there."
     keep_memory()
     torch.manual_seed(plan.seed)
+    if 'WORLD_SIZE' in os.environ and rank()[1]==1 and int(os.environ['WORLD_SIZE'])>1: torch.distributed.init_process_group('gloo')
     torch.set_num_threads(plan.threads)
     out = Path(plan.out); out.mkdir(parents=True, exist_ok=True)
     supply = supply or Supply(plan.data, 'train')
@@ -198,7 +214,7 @@ def fit(
     for step,batch in enumerate(loader, start):
         losses.append(learn(net, optimiser, batch, rate_at(step, plan)))
         blend(average, net, min(plan.average, (step+1)/(step+20)))
-        if (step+1)%plan.every and step+1<plan.total: continue
+        if rank()[0] or ((step+1)%plan.every and step+1<plan.total): continue
         save_checkpoint(out/'last.pt', step+1, net, average, optimiser)
         report = dict(step=step+1, loss=np.mean(losses,0).round(4).tolist(), seconds=round(time.time()-since,1), **examine(average, exam))
         log(out/'log.csv', report)
