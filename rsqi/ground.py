@@ -11,15 +11,16 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# %% ../nbs/03_ground.ipynb #82da5c11
+# %% ../nbs/03_ground.ipynb #4eb43101
 def find_runs(
     mask,  # (h,w) bool
     y=0,   # Scene row of the mask's first row
 ): # (n,3) int64: row, first column, last column + 1; by row, then by column
     "Return the horizontal runs of `mask`."
-    edge = np.diff(np.pad(mask, ((0,0),(1,1))).view(np.int8), axis=1)
-    row,start = np.nonzero(edge==1)
-    return np.stack([row+y, start, np.nonzero(edge==-1)[1]], axis=1).astype(np.int64)
+    flat = np.pad(mask, ((0,0),(1,1))).ravel()
+    edge = np.flatnonzero(flat[1:]!=flat[:-1])+1 # entering and leaving, by turns
+    row,start = np.divmod(edge[::2], mask.shape[1]+2)
+    return np.stack([row+y, start-1, edge[1::2]%(mask.shape[1]+2)-1], axis=1)
 
 # %% ../nbs/03_ground.ipynb #4016a2c0
 def touching(
@@ -39,15 +40,16 @@ def touching(
 # %% ../nbs/03_ground.ipynb #5659b170
 MIN_COLLAR = 64 # Pixels; a smaller black patch on the border is missing pixels, not a collar
 
-# %% ../nbs/03_ground.ipynb #85601e5f
+# %% ../nbs/03_ground.ipynb #86e37e5a
 def is_collar(
     contact, # Border pixels of each component
     length,  # Longer side of its bounding box, pixels
     area,    # Pixels
+    pure,    # Pixels of pure colour
     shape,   # (H,W) of the scene
 ): # bool, for each component
     "Tell the components that lie along the border from those that merely end there."
-    return (contact>0) & (2*contact>=length) & (area>=min(MIN_COLLAR, shape[0]*shape[1]))
+    return (contact>0) & (2*contact>=length) & (2*pure>=area) & (area>=min(MIN_COLLAR, shape[0]*shape[1]))
 
 # %% ../nbs/03_ground.ipynb #b657fb3c
 def fill_runs(runs, block):
@@ -77,20 +79,20 @@ class Collar:
         "Return where `block` is collar, (h,w) bool."
         return fill_runs(self.runs, block)
 
-# %% ../nbs/03_ground.ipynb #cfac7098
+# %% ../nbs/03_ground.ipynb #06106933
 def _pieces(runs, shape, ends):
-    "Number the connected pieces of a strip's runs; drop those that touch neither `ends` (its outer rows) nor the border."
+    "Number the connected pieces of a strip's runs; drop those that meet neither its outer rows nor the border."
     i,j = touching(runs, runs)
     _,piece = connected_components(coo_array((np.ones(len(i), bool), (i,j)), shape=(len(runs),)*2), directed=False)
     open_ = np.isin(runs[:,0], ends) | (runs[:,1]==0) | (runs[:,2]==shape[1])
     keep = np.isin(piece, piece[open_])
     return runs[keep], np.unique(piece[keep], return_inverse=True)[1]
 
-# %% ../nbs/03_ground.ipynb #cc6beadf
+# %% ../nbs/03_ground.ipynb #88a91bc4
 def _measure(runs, label, n, shape):
-    "Return contact with the border, longer side and area of each of `n` labelled components."
+    "Return contact with the border, longer side, area and pure pixels of each of `n` labelled components."
     H,W = shape
-    row,start,stop = runs.T
+    row,start,stop,pure = runs.T
     size = stop-start
     contact = size*((row==0)|(row==H-1)) + (start==0) + (stop==W)
     def extent(lo, hi):
@@ -99,17 +101,26 @@ def _measure(runs, label, n, shape):
         np.maximum.at(last, label, hi)
         return last-first
     total = lambda v: np.bincount(label, weights=v, minlength=n)
-    return total(contact), np.maximum(extent(row, row+1), extent(start, stop)), total(size)
+    return total(contact), np.maximum(extent(row, row+1), extent(start, stop)), total(size), total(pure)
 
-# %% ../nbs/03_ground.ipynb #f187c9ea
+# %% ../nbs/03_ground.ipynb #2d79f614
+def _count_pure(runs, mask, y):
+    "Append to each of a strip's runs how many of its pixels are pure; in a mask of bool, all."
+    if mask.dtype==bool: return np.c_[runs, runs[:,2]-runs[:,1]]
+    total = np.r_[0, np.cumsum(mask.ravel()==2)]
+    first = (runs[:,0]-y)*mask.shape[1]
+    return np.c_[runs, total[first+runs[:,2]]-total[first+runs[:,1]]]
+
+# %% ../nbs/03_ground.ipynb #4280d47d
 def find_collar(
-    strips, # Of `(y, mask)`: first row, and (h,W) bool, where a strip is pure black; top to bottom, without gaps
+    strips, # Of `(y, mask)`, top to bottom: first row, (h,W) where black: bool, or u8 with 2 pure, 1 nearly
     shape,  # (H,W) of the scene
 ): # `Collar`
     "Return the collar among the black pixels of `strips`."
-    kept,labels,pairs,n,last = [np.zeros((0,3), np.int64)],[np.zeros(0, np.int64)],[],0,None
+    kept,labels,pairs,n,last = [np.zeros((0,4), np.int64)],[np.zeros(0, np.int64)],[],0,None
     for y,mask in strips:
-        runs,label = _pieces(find_runs(mask, y), shape, (y, y+len(mask)-1)) if mask.any() else (kept[0], labels[0])
+        runs,label = kept[0],labels[0]
+        if mask.any(): runs,label = _pieces(_count_pure(find_runs(mask>0, y), mask, y), shape, (y, y+len(mask)-1))
         head,tail = runs[:,0]==y, runs[:,0]==y+len(mask)-1
         if last:
             i,j = touching(last[0], runs[head])
@@ -117,11 +128,11 @@ def find_collar(
         kept.append(runs); labels.append(label+n)
         last,n = (runs[tail], label[tail]+n), n+len(np.unique(label))
     runs,label = np.concatenate(kept),np.concatenate(labels)
-    if not len(runs): return Collar(runs)
+    if not len(runs): return Collar(runs[:,:3])
     i,j = np.concatenate(pairs, axis=1) if pairs else np.zeros((2,0), np.int64)
     n,join = connected_components(coo_array((np.ones(len(i), bool), (i,j)), shape=(n,n)), directed=False)
     label = join[label]
-    return Collar(runs[is_collar(*_measure(runs, label, n, shape), shape)[label]])
+    return Collar(runs[is_collar(*_measure(runs, label, n, shape), shape)[label],:3])
 
 # %% ../nbs/03_ground.ipynb #7a1c0eed
 def value_limits(
