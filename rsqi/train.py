@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REGION_WEIGHT', 'LINE_WEIGHT', 'FROZEN', 'Plan', 'stack', 'Draws', 'dice', 'region_loss', 'line_loss', 'label_loss',
            'loss', 'prepare', 'training', 'rate_at', 'rank', 'share_gradients', 'learn', 'blend', 'save_checkpoint',
-           'load_checkpoint', 'examine', 'keep_memory', 'fit', 'begin', 'draw_exam', 'log']
+           'load_checkpoint', 'start_weights', 'examine', 'keep_memory', 'fit', 'begin', 'draw_exam', 'log']
 
 # %% ../nbs/21_train.ipynb #6b3c72df
 import csv, ctypes, json, os, time
@@ -18,7 +18,7 @@ from torch import nn
 from .crops import Supply, UNKNOWN
 from .network import Inspector, imagenet_weights
 
-# %% ../nbs/21_train.ipynb #6e566725
+# %% ../nbs/21_train.ipynb #1f5fddd4
 @dataclass(frozen=True)
 class Plan:
     "Everything that decides how a network is trained."
@@ -37,7 +37,7 @@ class Plan:
     workers:int = 1      # Processes that draw samples
     threads:int = 1      # Processor threads that train
     seed:int    = 0
-    start:str   = ''     # A checkpoint to start from instead of ImageNet
+    start:str   = ''     # A checkpoint or a model folder to start from instead of ImageNet
 
     @property
     def total(self): return self.steps+self.late_steps
@@ -165,6 +165,17 @@ def load_checkpoint(path, net, average, optimiser=None):
     if optimiser is not None: optimiser.load_state_dict(saved['optimiser'])
     return saved['step']
 
+# %% ../nbs/21_train.ipynb #654cab3f
+def start_weights(
+    path, # A checkpoint, or a model folder with `weights.safetensors`
+): # State of an `Inspector`
+    "Read weights to start from; those of a model folder have its calibration folded in."
+    from safetensors.torch import load_file
+    path = Path(path)
+    if path.is_file(): return torch.load(path, map_location='cpu', weights_only=True)['average']
+    if not (path/'weights.safetensors').is_file(): raise ValueError(f'{path} is neither a checkpoint nor a model folder; give one of them or leave start out')
+    return {k: v.float() if v.dtype.is_floating_point else v for k,v in load_file(path/'weights.safetensors').items()}
+
 # %% ../nbs/21_train.ipynb #74b9507c
 @torch.no_grad()
 def examine(net, batches):
@@ -221,7 +232,7 @@ def fit(
         yield report
         losses, since = [], time.time()
 
-# %% ../nbs/21_train.ipynb #5f8ae667
+# %% ../nbs/21_train.ipynb #f4a28849
 def begin(plan, pretrained=True):
     "Build network, average and optimiser, from the last checkpoint if there is one."
     net, average = Inspector(), Inspector()
@@ -231,7 +242,7 @@ def begin(plan, pretrained=True):
     optimiser, last = prepare(net, plan), Path(plan.out)/'last.pt'
     if last.exists(): return net, average, optimiser, load_checkpoint(last, net, average, optimiser)
     if plan.start:
-        load_checkpoint(plan.start, net, average)
+        average.load_state_dict(start_weights(plan.start))
         net.load_state_dict(average.state_dict())
     return net, average, optimiser, 0
 
