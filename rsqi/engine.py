@@ -116,18 +116,18 @@ def _answer(key, shape, request, queues):
     queues[shape].append(request)
     return key, *found
 
-# %% ../nbs/22_engine.ipynb #8b1675a0
+# %% ../nbs/22_engine.ipynb #17e03f35
 class Torch:
     "The network itself, from its safetensors; on a GPU where there is one."
     def __init__(self, folder, precision, threads, device='cpu'):
         import torch
-        self.torch, self.device = torch, device
+        self.torch, self.device, self.kind = torch, device, device.partition(':')[0]
         if threads: torch.set_num_threads(threads)
         self.net = load_network(folder).eval().to(device)
         self.half = precision=='bf16'
 
     def __call__(self, blocks):
-        with self.torch.inference_mode(), self.torch.autocast(self.device, self.torch.bfloat16, enabled=self.half):
+        with self.torch.inference_mode(), self.torch.autocast(self.kind, self.torch.bfloat16, enabled=self.half):
             found = self.net(self.torch.from_numpy(np.ascontiguousarray(blocks)).to(self.device))
         return tuple(f.float().cpu().numpy() for f in found)
 
@@ -139,23 +139,31 @@ class Torch:
 def open_torch(folder, precision, threads): return Torch(folder, precision, threads)
 
 @engine('cuda')
-def open_cuda(folder, precision, threads): return Torch(folder, precision, threads, 'cuda')
+def open_cuda(folder, precision, threads, device='cuda'): return Torch(folder, precision, threads, device)
 
-# %% ../nbs/22_engine.ipynb #1f3b09be
+# %% ../nbs/22_engine.ipynb #8613fddb
 def choose(device, folder):
-    "Resolve a device name to an engine: cpu, cuda, openvino, torch or auto."
+    "Resolve a device name to an engine: cpu, cuda, cuda:N, openvino, torch or auto."
     if device in ('auto', 'cpu'):
         return 'openvino' if find_spec('openvino') and (Path(folder)/'graph.xml').exists() else 'torch'
-    if device not in engines: raise ValueError(f"device must be auto, cpu or one of {', '.join(engines)}; got {device!r}")
+    kind, _, number = device.partition(':')
+    if kind not in engines: raise ValueError(f"device must be auto, cpu or one of {', '.join(engines)}; got {device!r}")
+    if kind=='cuda': _check_cuda(device, int(number or 0))
     return device
+
+def _check_cuda(device, number):
+    import torch
+    n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if number>=n: raise ValueError(f'device {device!r}: torch sees {n} CUDA devices on this machine; use auto or cpu')
 
 class Engine:
     "A model opened for use; see `run` and `stream`."
     def __init__(self, name='default', device='auto', precision='fp32', threads=None):
         if precision not in PRECISIONS: raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
         folder = model_folder(name)
-        self.name, self.card, self.engine = name, model_card(name), choose(device, folder)
-        self.net = engines[self.engine](folder, precision, threads)
+        self.name, self.engine = name, choose(device, folder)
+        try: self.card, self.net = model_card(name), _open(self.engine, folder, precision, threads)
+        except Exception as e: raise ValueError(f"model {name!r} cannot be opened ({' '.join(str(e).split())[:200]}); copy it again or name another") from e
 
     def run(self,
         blocks, # (B,h,w,3) u8, any edges
@@ -177,6 +185,10 @@ class Engine:
         for key,labels,regions,lines in self.net.stream(feed()):
             shape = shapes.pop(0)
             yield key, labels, _cropped(regions, shape), _cropped(lines, shape)
+
+def _open(name, folder, precision, threads):
+    kind, _, number = name.partition(':')
+    return engines[kind](folder, precision, threads, *([name] if number else []))
 
 def _cropped(maps, shape): return maps[..., :-(-shape[0]//STRIDE), :-(-shape[1]//STRIDE)]
 
