@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STRIDE', 'EDGE', 'engines', 'PRECISIONS', 'model_folder', 'model_card', 'weights_hash', 'padded', 'engine',
-           'OpenVino', 'open_openvino', 'Torch', 'open_torch', 'open_cuda', 'choose', 'Engine', 'open_engine',
-           'fold_calibration', 'save_network', 'save_graph', 'load_network']
+           'quiet_openvino', 'OpenVino', 'open_openvino', 'Torch', 'open_torch', 'open_cuda', 'choose', 'Engine',
+           'open_engine', 'fold_calibration', 'save_network', 'save_graph', 'load_network']
 
 # %% ../nbs/22_engine.ipynb #1bdd7ebc
 import hashlib, json, os, sys
@@ -59,19 +59,25 @@ def engine(name):
     "Register a way to run a model folder."
     def _register(f):
         known = engines.get(name)
-        if known and known.__module__!=f.__module__: raise ValueError(f'{known.__module__} already has an engine {name!r}; choose another name')
+        if known and known.__module__ not in (f.__module__, '__main__'): raise ValueError(f'{known.__module__} already has an engine {name!r}; choose another name')
         engines[name] = f
         return f
     return _register
 
-# %% ../nbs/22_engine.ipynb #2c7f4295
+# %% ../nbs/22_engine.ipynb #42fba329
+def quiet_openvino():
+    "Import OpenVINO without its telemetry."
+    sys.modules.setdefault('openvino_telemetry', None)
+    import openvino
+    return openvino
+
+# %% ../nbs/22_engine.ipynb #27d689e1
 PRECISIONS = dict(fp32='f32', bf16='bf16')
 
 class OpenVino:
     "A compiled graph; answers one batch at a time (`__call__`) or a stream with all cores busy (`stream`)."
     def __init__(self, folder, precision, threads):
-        import openvino as ov
-        self.core, self.ov = ov.Core(), ov
+        self.core = quiet_openvino().Core()
         self.model = self.core.read_model(Path(folder)/'graph.xml')
         self.threads = threads or os.cpu_count() or 1
         self.options = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision], 'INFERENCE_NUM_THREADS': self.threads, 'NUM_STREAMS': self.threads}
@@ -228,13 +234,11 @@ def save_network(
     (folder/'config.json').write_text(json.dumps(card, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
     save_graph(net, folder)
 
-# %% ../nbs/22_engine.ipynb #c571efee
+# %% ../nbs/22_engine.ipynb #ffceecf2
 def save_graph(net, folder):
     "Convert a network to an OpenVINO graph with dynamic block shape and fp16 storage."
     import torch
-    sys.modules.setdefault('openvino_telemetry', None)
-    import openvino as ov
-    net = net.eval()
+    ov, net = quiet_openvino(), net.eval()
     with torch.no_grad(): graph = ov.convert_model(net, example_input=torch.zeros(1,128,128,3, dtype=torch.uint8))
     graph.reshape([1,-1,-1,3])
     for output,name in zip(graph.outputs, ('labels','regions','lines')): output.get_tensor().set_names({name})

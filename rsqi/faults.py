@@ -19,7 +19,7 @@ def mechanism(key):
     "Register `f(image (h,w,3) f32, rng, strength) -> (image, mask (h,w) bool)` as a way the defect `key` arises."
     def _register(f):
         known = mechanisms.setdefault(key, {}).get(f.__name__)
-        if known and known.__module__!=f.__module__:
+        if known and known.__module__ not in (f.__module__, '__main__'): # a notebook's own cell may be replaced
             raise ValueError(f'{known.__module__} already has a mechanism {f.__name__!r} of {key}; choose another name')
         mechanisms[key][f.__name__] = f
         return f
