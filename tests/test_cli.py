@@ -350,8 +350,8 @@ class Socket(socket.socket): __init__ = refuse
 socket.socket, socket.create_connection, socket.getaddrinfo = Socket, refuse, refuse  # said even where a library swallows the error
 from rsqi.cli import main
 sys.exit(main())"""
-    said = process('inspect', scene, '--model', model, '--no-report', '--quiet', code=code, cwd=tmp_path)
-    assert (said.status, said.err)==(0, '') and whole(tmp_path/'scene.rsqi', scene)
+    said = process('inspect', small, '--model', model, '--no-report', '--quiet', code=code, cwd=tmp_path)
+    assert (said.status, said.err)==(0, '') and whole(tmp_path/'scene.rsqi', small)
 
 def test_the_console_script(tmp_path):
     script = Path(sys.executable).parent/'rsqi'
