@@ -158,8 +158,8 @@ def train_options(p):
     p.add_argument('what', choices=('compact',), help='compact: the default network')
     p.add_argument('--data', metavar='DIR', required=True, help='folder of real imagery, laid out as splits.toml names it')
     p.add_argument('--out', metavar='DIR', required=True, help='folder for checkpoints, log and the model')
-    p.add_argument('--steps', type=int, default=2000, help='steps on 256 px crops (default 2000)')
-    p.add_argument('--late-steps', type=int, default=300, help='steps on 512 px crops after that (default 300)')
+    p.add_argument('--start', metavar='MODEL', default='', help='checkpoint or model folder to start from (default: ImageNet)')
+    p.add_argument('--steps', type=int, default=5000, help='steps, three of 16 crops of 256 px to one of 4 crops of 512 px (default 5000)')
     p.add_argument('--every', type=int, default=200, help='steps between reports (default 200)')
     p.add_argument('--workers', type=int, default=1, help='processes that draw samples (default 1)')
     p.add_argument('--seed', type=int, default=0)
@@ -176,11 +176,11 @@ def train(args):
     from rsqi.pipeline import refusing
     from rsqi.train import Plan, fit
     imagery(args.data, 'train', 'select')
-    plan = Plan(data=args.data, out=args.out, steps=args.steps, late_steps=args.late_steps, every=args.every, workers=args.workers, seed=args.seed)
+    plan = Plan(data=args.data, out=args.out, start=args.start, steps=args.steps, every=args.every, workers=args.workers, seed=args.seed)
     with refusing(): reports = fit(plan)
     for r in reports:
-        left = (plan.total-r['step'])*r['seconds']/args.every/60
-        print(f"step {r['step']}/{plan.total}  loss {sum(r['loss']):.3f}  macro F1 {r['f1']:.3f}  mIoU {r['miou']:.3f}  clean alarmed {r['alarms']:.0%}  {left:.0f} min left", flush=True)
+        left = (plan.steps-r['step'])*r['seconds']/args.every/60
+        print(f"step {r['step']}/{plan.steps}  loss {sum(r['loss']):.3f}  macro F1 {r['f1']:.3f}  mIoU {r['miou']:.3f}  clean alarmed {r['alarms']:.0%}  {left:.0f} min left", flush=True)
     return 0
 
 # %% ../nbs/50_cli.ipynb #571f4cf5

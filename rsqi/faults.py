@@ -153,14 +153,14 @@ def _displaced(image, dx, dy, rng, strength):
 def waves(image, rng, strength):
     angle, tilt = rng.uniform(0, np.pi, 2)
     along, _ = _axes(image.shape[:2], angle)
-    size = 2.5+strength*rng.uniform(1,9)
+    size = 3.5+strength*rng.uniform(1.5,10)
     wave = size*np.sin(2*np.pi*along/rng.uniform(18,90)+3*fractal(image.shape[:2], rng, scale=.4))
     return _displaced(image, wave*np.cos(tilt), wave*np.sin(tilt), rng, strength)
 
 @mechanism('distortion')
 def rubber(image, rng, strength):
     shape, scale = image.shape[:2], rng.uniform(12,60)/max(image.shape[:2])
-    size = 8+strength*rng.uniform(6,34)
+    size = 12+strength*rng.uniform(8,36)
     dx, dy = ((fractal(shape, rng, scale=scale, roughness=.4, octaves=3)-.5)*size for _ in range(2))
     return _displaced(image, dx, dy, rng, strength)
 
@@ -179,7 +179,7 @@ def whirl(image, rng, strength):
 def jitter(image, rng, strength):
     turn = rng.random()<.5
     n = image.shape[1 if turn else 0]
-    wobble = (fractal((1,max(n,8)), rng, scale=rng.uniform(3,30)/n, roughness=.5, octaves=3)[0,:n]-.5)*(6+strength*rng.uniform(4,22))
+    wobble = (fractal((1,max(n,8)), rng, scale=rng.uniform(3,30)/n, roughness=.5, octaves=3)[0,:n]-.5)*(9+strength*rng.uniform(6,24))
     shift = np.broadcast_to(wobble[None,:] if turn else wobble[:,None], image.shape[:2])
     zero = np.zeros(image.shape[:2], np.float32)
     return _displaced(image, *((zero, shift) if turn else (shift, zero)), rng, strength)
@@ -190,7 +190,7 @@ def broken_relief(image, rng, strength):
     shape, angle = image.shape[:2], rng.uniform(0, 2*np.pi)
     relief = fractal(shape, rng, scale=rng.uniform(.15,.5), roughness=.5)
     steps = cv2.GaussianBlur(np.round(relief*rng.uniform(4,9)).astype(np.float32), (0,0), rng.uniform(.8,3))
-    size = (2+strength*rng.uniform(2,7))*(steps-steps.mean())
+    size = (3+strength*rng.uniform(2,8))*(steps-steps.mean())
     return _displaced(image, size*np.cos(angle), size*np.sin(angle), rng, strength)
 
 # %% ../nbs/12_faults.ipynb #dcbce738

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from .taxonomy import default_taxonomy
 from .grid import Block
-from .classifier import sigmoid
+from .classifier import hear, sigmoid
 from .segmenter import decide
 from .fusion import fuse
 from .thresholds import pixel_missing, stripe_noise
@@ -94,6 +94,7 @@ def judge(
     config,  # `Config`
 ): # `Judged`
     "Say what a block holds, and where."
+    labels = hear(labels, window.image, window.ground & window.readable, native=window.shrink==1)
     p = sigmoid(labels).astype(np.float32)
     layers, found = seams_of(p, lines, window)
     return Judged(p, (regions_of(labels, regions, config), *layers, *pixels_of(p, window)), found)

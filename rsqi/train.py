@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['REGION_WEIGHT', 'LINE_WEIGHT', 'FROZEN', 'Plan', 'stack', 'Draws', 'dice', 'region_loss', 'line_loss', 'label_loss',
-           'loss', 'prepare', 'training', 'rate_at', 'rank', 'share_gradients', 'learn', 'blend', 'save_checkpoint',
-           'load_checkpoint', 'start_weights', 'examine', 'keep_memory', 'fit', 'begin', 'draw_exam', 'log']
+           'loss', 'thin_after', 'prepare', 'training', 'rate_at', 'rank', 'share_gradients', 'learn', 'blend',
+           'save_checkpoint', 'load_checkpoint', 'start_weights', 'examine', 'keep_memory', 'fit', 'adopt', 'begin',
+           'draw_exam', 'log']
 
 # %% ../nbs/21_train.ipynb #6b3c72df
 import csv, ctypes, json, os, time
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from torch import nn
 from .crops import Supply, UNKNOWN
@@ -24,12 +26,12 @@ class Plan:
     "Everything that decides how a network is trained."
     data:str             # The data folder
     out:str              # Folder for checkpoints and the log
-    steps:int   = 2600   # Steps of the first phase
-    size:int    = 256    # Crop edge in the first phase, pixels
-    batch:int   = 16     # Crops a step in the first phase
-    late_steps:int = 300 # Steps of a second phase on large crops, as at inspection
-    late_size:int  = 512 # Crop edge in the second phase, pixels
-    late_batch:int = 4   # Crops a step in the second phase
+    steps:int   = 5000   # How many
+    size:int    = 256    # Crop edge of most steps, pixels
+    batch:int   = 16     # Crops a step
+    large:int   = 512    # Crop edge of the other steps, as at inspection, pixels
+    large_batch:int = 4  # Crops in one of those
+    large_each:int  = 4  # Which are one step in so many
     rate:float  = 2e-3   # Peak learning rate of new layers; the encoder gets a third of it
     decay:float = .02    # Weight decay
     average:float = .997 # Running average of the weights, per step
@@ -37,13 +39,13 @@ class Plan:
     workers:int = 1      # Processes that draw samples
     threads:int = 1      # Processor threads that train
     seed:int    = 0
+
+    half:bool   = True   # Compute in bf16 where that is safe
     start:str   = ''     # A checkpoint or a model folder to start from instead of ImageNet
 
-    @property
-    def total(self): return self.steps+self.late_steps
     def at(self, step):
         "Return (size, batch) of a step."
-        return (self.size, self.batch) if step<self.steps else (self.late_size, self.late_batch)
+        return (self.large, self.large_batch) if step%self.large_each==self.large_each-1 else (self.size, self.batch)
 
 # %% ../nbs/21_train.ipynb #b90582fb
 def stack(
@@ -64,13 +66,13 @@ class Draws(torch.utils.data.IterableDataset):
         cv2.setNumThreads(0)
         info = torch.utils.data.get_worker_info()
         first, stride = (info.id, info.num_workers) if info else (0, 1)
-        for step in range(self.start+first, self.plan.total, stride):
+        for step in range(self.start+first, self.plan.steps, stride):
             size, batch = self.plan.at(step)
             rng = np.random.default_rng([self.plan.seed, self.process, step])
             yield stack([self.supply.sample(size, rng) for _ in range(batch)])
 
 # %% ../nbs/21_train.ipynb #6154509f
-REGION_WEIGHT = (.6, 1., 1.3, 1.5, 1., 1., 2.5) # Background is everywhere; distortion is what a network would rather not see
+REGION_WEIGHT = (.7, 1., 1.3, 1.3, 1., 1., 1.6) # Background is everywhere; distortion is what a network would rather not see
 LINE_WEIGHT   = (6., 8., 5., 3.)                # Of the rare positive: seam trace, misalignment, stripe noise, pixel missing
 
 def dice(p, truth):
@@ -97,13 +99,27 @@ def loss(outputs, batch):
     (labels, regions, lines), (_, region, line, label) = outputs, batch
     return label_loss(labels, label), region_loss(regions, region), line_loss(lines, line)
 
+# %% ../nbs/21_train.ipynb #f15b4efe
+def thin_after(
+    m, # Depthwise `nn.Conv2d` with a stride, padded as TensorFlow does
+    x, # (B,C,h,w)
+):
+    "Convolve without the stride, then keep the cells that the stride would have."
+    (kh,kw), (sh,sw), (h,w) = m.kernel_size, m.stride, x.shape[-2:]
+    tall, wide = (max((-(-n//s)-1)*s+k-n, 0) for n,s,k in ((h,sh,kh), (w,sw,kw)))
+    x = F.pad(x, (wide//2, wide-wide//2, tall//2, tall-tall//2))
+    return F.conv2d(x, m.weight, m.bias, groups=m.groups)[...,::sh,::sw]
+
 # %% ../nbs/21_train.ipynb #e1af4c91
 FROZEN = ('conv_stem', 'bn1', 'blocks.0', 'blocks.1')
 
 def prepare(net, plan):
     "Freeze what stays, and return the optimiser."
-    for name,p in net.encoder.named_parameters():
-        if name.startswith(FROZEN): p.requires_grad = False
+    for name,m in net.encoder.named_modules():
+        depthwise = isinstance(m, nn.Conv2d) and m.groups>1
+        if name.startswith(FROZEN) or depthwise:
+            for p in m.parameters(): p.requires_grad = False
+        if depthwise and m.stride[0]>1 and not name.startswith(FROZEN): m.forward = partial(thin_after, m)
     slow = [p for p in net.encoder.parameters() if p.requires_grad]
     fast = [p for n,p in net.named_parameters() if not n.startswith('encoder.')]
     return torch.optim.AdamW([dict(params=slow, share=.33), dict(params=fast, share=1.)], lr=plan.rate, weight_decay=plan.decay)
@@ -117,7 +133,7 @@ def training(net):
 def rate_at(step, plan):
     "Warm up over 100 steps, then follow a cosine down to a fiftieth."
     warm = min(1., (step+1)/100)
-    return float(plan.rate*warm*(.02+.98*(.5+.5*np.cos(np.pi*min(1., step/plan.total)))))
+    return float(plan.rate*warm*(.02+.98*(.5+.5*np.cos(np.pi*min(1., step/plan.steps)))))
 
 # %% ../nbs/21_train.ipynb #acac68cf
 def rank():
@@ -134,10 +150,11 @@ def share_gradients(net):
     for g,part in zip(grads, (flat/rank()[1]).split([g.numel() for g in grads])): g.copy_(part.view_as(g))
 
 # %% ../nbs/21_train.ipynb #7e4ae11e
-def learn(net, optimiser, batch, rate):
-    "Take one step; return the three losses as floats."
+def learn(net, optimiser, batch, rate, half=False):
+    "Take one step, in bf16 if `half`; return the three losses as floats."
     for group in optimiser.param_groups: group['lr'] = rate*group['share']
-    terms = loss(net(batch[0]), batch)
+    with torch.autocast('cpu', torch.bfloat16, enabled=half): outputs = net(batch[0])
+    terms = loss([o.float() for o in outputs], batch)
     (3*terms[0]+terms[1]+2*terms[2]).backward()
     share_gradients(net)
     nn.utils.clip_grad_norm_(net.parameters(), 5.)
@@ -223,9 +240,9 @@ def fit(
     training(net)
     losses, since = [], time.time()
     for step,batch in enumerate(loader, start):
-        losses.append(learn(net, optimiser, batch, rate_at(step, plan)))
+        losses.append(learn(net, optimiser, batch, rate_at(step, plan), plan.half))
         blend(average, net, min(plan.average, (step+1)/(step+20)))
-        if rank()[0] or ((step+1)%plan.every and step+1<plan.total): continue
+        if rank()[0] or ((step+1)%plan.every and step+1<plan.steps): continue
         save_checkpoint(out/'last.pt', step+1, net, average, optimiser)
         report = dict(step=step+1, loss=np.mean(losses,0).round(4).tolist(), seconds=round(time.time()-since,1), **examine(average, exam))
         log(out/'log.csv', report)
@@ -233,6 +250,13 @@ def fit(
         losses, since = [], time.time()
 
 # %% ../nbs/21_train.ipynb #f4a28849
+def adopt(net, state):
+    "Load what fits of `state`; layers of another shape keep their own beginning. Return the names of those."
+    own = net.state_dict()
+    fits = {k: v for k,v in state.items() if k in own and own[k].shape==v.shape}
+    net.load_state_dict({**own, **fits})
+    return sorted(set(own)-set(fits))
+
 def begin(plan, pretrained=True):
     "Build network, average and optimiser, from the last checkpoint if there is one."
     net, average = Inspector(), Inspector()
@@ -242,7 +266,7 @@ def begin(plan, pretrained=True):
     optimiser, last = prepare(net, plan), Path(plan.out)/'last.pt'
     if last.exists(): return net, average, optimiser, load_checkpoint(last, net, average, optimiser)
     if plan.start:
-        average.load_state_dict(start_weights(plan.start))
+        adopt(average, start_weights(plan.start))
         net.load_state_dict(average.state_dict())
     return net, average, optimiser, 0
 
