@@ -225,7 +225,7 @@ class Layout(NamedTuple):
     masked:bool        # Whether a mask band or .msk file says what is valid
     lossy:bool         # Whether a lossy codec has smeared its edges
     tile:tuple         # (h,w) of the pieces it is stored in
-    cache:int          # Bytes of GDAL cache that keep one row of tiles
+    cache:int          # Bytes of GDAL cache that keep one row of tiles, 512 MiB at most
 
     @property
     def used(self):
@@ -261,7 +261,7 @@ def layout(ds, path, bands):
     return Layout(bands, kinds[0], int(bits) if bits.isdecimal() and 0<int(bits)<64 else None, _palette(ds, bands),
                   None if None in nodata else nodata, alpha[0] if alpha else None,
                   any(not f or MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in flags),
-                  _is_lossy(ds, info), tile, int(np.clip(1.25*row*planes, 64<<20, 512<<20)))
+                  _is_lossy(ds, info), tile, int(min(1.25*row*planes, 512<<20)))
 
 # %% ../nbs/06_raster.ipynb #a7b0bb1a
 def read_raw(

@@ -81,12 +81,14 @@ class Scene:
         bands=None,    # One or three band numbers, from 1; None for the file's own colours
         gsd=None,      # Metres per pixel; None to work it out
         collar='black',# Undeclared frame that is not ground: black, white, both or none
+        memory=1536,   # MB, of which a strip takes 1/96 and GDAL's cache 1/24; never less than a row of tiles
     ):
         if collar not in COLLARS: raise SceneError(path, f'collar={collar!r} asked for', 'choose '+', '.join(COLLARS))
         good = gsd is None or isinstance(gsd, (int,float)) and 0<gsd<math.inf
         if not good: raise SceneError(path, f'gsd={gsd!r} asked for', 'give metres per pixel, above 0')
-        self._lock,self._found,self._small,self._args,self.collar = threading.RLock(),{},{},(bands, gsd, collar),collar
-        self._ds = open_raster(path)
+        self._lock,self._found,self._small = threading.RLock(),{},{}
+        self._args,self.collar = (bands, gsd, collar, memory),collar
+        self.memory,self._ds = int(memory*2**20),open_raster(path)
         self.path = Path(self._ds.name)
         try:
             with gdal_env(): self._describe(bands, gsd)
@@ -105,9 +107,9 @@ class Scene:
         self._files = [f for f in ds.files if not f.endswith(('.aux.xml', '.ovr')) and Path(f).is_file()]
 
     @classmethod
-    def open(cls, path, bands=None, gsd=None, collar='black'):
+    def open(cls, path, bands=None, gsd=None, collar='black', memory=1536):
         "Open a scene; only its header is read."
-        return cls(path, bands, gsd, collar)
+        return cls(path, bands, gsd, collar, memory)
 
     def __repr__(self):
         scale = f'{self.gsd:.3g} m' if self.gsd else 'no scale'
@@ -129,7 +131,7 @@ class Scene:
         with self._lock:
             if self._ds.closed: raise ValueError(f'{self.path}: the scene is closed; open it again')
             try:
-                with gdal_env(self.layout.cache): yield self._ds
+                with gdal_env(max(self.layout.cache, self.memory//24)): yield self._ds
             except Exception as e:
                 place = f'rows {y}-{y+h-1}, columns {x}-{x+w-1}'
                 raise SceneError(self.path, f'{place} cannot be decoded ({why(e)})', 'copy the file again') from e
@@ -173,7 +175,7 @@ class Scene:
                     v = raw[ok & (raw!=0).any(axis=2)]
                     yield v[::len(v)//most+1]
         sample = np.concatenate([*values(lattice(self.shape), 2**20)])
-        if len(sample)<1000: sample = np.concatenate([*values(s := self.strips(), 2**20//len(s)+1)])
+        if len(sample)<1000: sample = np.concatenate([*values(s := self.strips(self._tall()), 2**20//len(s)+1)])
         return Stretch.fit(sample.ravel(), self.layout.nbits)
 
     @_once
@@ -218,13 +220,17 @@ class Scene:
         for _,collar in self._collars: out |= collar.mask(block)
         return out
 
+    def _tall(self, most=2**24):
+        "Height of a strip of whole rows of tiles whose raw values take about `most` bytes"
+        W,tall = self.shape[1],self.layout.tile[0]
+        fit,tall = max(1, most//(W*np.dtype(self.dtype).itemsize*len(self.layout.used))),tall*math.ceil(16/tall)
+        return max(1, fit//tall)*tall if W*tall<=2**26 else fit
+
     def strips(self,
-        rows=None, # Height of a strip, pixels; None for whole rows of tiles, some 16 MiB
+        rows=None, # Height of a strip, pixels; None for whole rows of tiles, 1/96 of `memory`
     ): # list of `Block`
         "Cut the scene into full-width blocks, top to bottom."
-        (H,W),tall = self.shape,self.layout.tile[0]
-        fit = max(1, 2**24//(W*np.dtype(self.dtype).itemsize*len(self.layout.used)))
-        if rows is None: rows = max(1, fit//tall)*tall if W*tall<=2**26 else fit
+        (H,W),rows = self.shape,rows or self._tall(self.memory//96)
         return [Block(y, 0, min(rows, H-y), W) for y in range(0, H, rows)]
 
     def read(self, block):
@@ -269,7 +275,7 @@ class Scene:
     def _decimate(self, max_side):
         (H,W),scale = self.shape,min(1, max_side/max(self.shape))
         h,w = max(1, round(H*scale)),max(1, round(W*scale))
-        image,ground,step = np.zeros((h,w,3), np.uint8),np.ones((h,w), bool),max(1, self.strips()[0].h*h//H)
+        image,ground,step = np.zeros((h,w,3), np.uint8),np.ones((h,w), bool),max(1, min(H, self._tall())*h//H)
         with self._reading(Block(0, 0, 1, 1)) as ds: small = bool(ds.overviews(self.layout.used[0]))
         for r in range(0, h, step):
             rows = slice(r, min(h, r+step))

@@ -104,7 +104,7 @@ def load_policy(
     source = shipped/f'{name}.toml' if str(name) in names else Path(name)
     try: data = tomllib.loads(source.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        why = ' '.join(str(e).split())
+        why = getattr(e, 'strerror', None) or ' '.join(str(e).split())
         way_out = f"shipped are {', '.join(names)}, or give a TOML file"
         raise ValueError(f"cannot read policy {str(name)!r}: {why}; {way_out}") from None
     try: _check(data, taxonomy or default_taxonomy())

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
+from .config import Config
 from .inspection import TONES
 from .show import data_uri, mask_png, webp
 from .taxonomy import default_taxonomy
@@ -75,7 +76,7 @@ def _crs_name(crs):
 
 # %% ../nbs/40_sections.ipynb #adbe395b
 def facts(inspection):
-    "Return what the scene is: its size, its coordinates, how much of it is ground."
+    "Return what the scene is: its size, its coordinates, how much of it is ground, and what was decided about it."
     s, (H,W) = inspection.scene, inspection.scene['shape']
     valid, gsd = s.get('valid_pixels'), s.get('gsd')
     rows = [('File', '文件', s['name']),
@@ -86,7 +87,7 @@ def facts(inspection):
             ('Valid ground', '有效区域', valid is not None and _share(valid/(H*W))),
             ('Valid pixels', '有效像素', valid is not None and f'{valid:,}'),
             ('Inspected on', '检查时间', _day(Path(inspection.dir)/'inspection.json'))]
-    return _html(_part('facts', [(en, zh, value or '–') for en,zh,value in rows]))
+    return _html(_part('facts', [(en, zh, value or '–') for en,zh,value in rows], s.get('notes') or []))
 
 def _day(file):
     return file.is_file() and datetime.fromtimestamp(file.stat().st_mtime).astimezone().strftime('%Y-%m-%d %H:%M %z')
@@ -235,7 +236,13 @@ def _command(scene, config):
     parts = [('rsqi', 'inspect', scene['name']), ('--out', f"{Path(scene['name']).stem}.rsqi")]
     parts += [(f'--{key}', text(config[key])) for key in FLAGS if config.get(key) is not None]
     if config.get('keep_logits'): parts.append(('--keep-logits',))
+    if _flagless(config): parts.append(('--config', 'config.toml'))
     return [shlex.join(p) for p in parts]
+
+def _flagless(config):
+    "Return the TOML lines of those choices that differ from the default and have no option."
+    usual = Config().to_dict()
+    return [f'{k} = {json.dumps(v)}' for k,v in config.items() if k not in (*FLAGS, 'keep_logits') and v!=usual.get(k)]
 
 # %% ../nbs/40_sections.ipynb #e6e7c18f
 def _dict_of(value): return value.to_dict() if hasattr(value, 'to_dict') else dict(value)
@@ -266,7 +273,7 @@ def provenance(inspection):
               (('Versions of this report', '本报告的软件版本'), _versions())]
     groups = [(title, [(k, _plain(v)) for k,v in rows]) for title,rows in groups]
     command = _command(inspection.scene, config)
-    return _html(_part('provenance', groups, _times(timings), sum(timings.values()), command))
+    return _html(_part('provenance', groups, _times(timings), sum(timings.values()), command, _flagless(config)))
 
 def _scene_rows(i):
     return [('name', i.scene['name']), ('sha256', i.scene['sha256']), ('inspected by', f'rsqi {i.version}')]

@@ -70,7 +70,8 @@ def test_three_hundred_findings_go_by_mail(tmp_path):
     assert html.count('<tr data-id=') >= 280
 
 def test_a_clean_picture_without_coordinates(tmp_path):
-    verdict = dict(outcome='CLEAN', score=100, grade='A', reasons=['No defect was found'], inspected_share=1., review=False, score_interval=None)
+    verdict = dict(outcome='CLEAN', score=100, grade='A', reasons=['No defect was found'], reasons_zh=['未发现缺陷'],
+                   inspected_share=1., review=False, score_interval=None)
     html = report(write_folder(tmp_path/'clean', 0, gsd=None, verdict=verdict), lang='zh').read_text(encoding='utf-8')
     assert '<html lang="zh-CN"' in html and '未发现缺陷' in html and 'Nothing was found.' in html
 
