@@ -6,8 +6,8 @@
 __all__ = ['commands', 'CHOICES', 'command', 'Parser', 'Usage', 'inspect_options', 'config_options', 'number', 'positive',
            'count', 'named', 'band_list', 'config_of', 'inspect', 'conclude', 'say', 'verdict_line', 'write_report',
            'summary', 'sample_scene', 'demo_options', 'demo', 'report_options', 'report_again', 'train_options',
-           'imagery', 'train', 'startable', 'training_line', 'evaluate_options', 'evaluate_model', 'span', 'parser',
-           'main']
+           'imagery', 'train', 'publish', 'startable', 'training_line', 'evaluate_options', 'evaluate_model', 'span',
+           'parser', 'main']
 
 # %% ../nbs/50_cli.ipynb #cc575515
 import argparse, json, os, sys
@@ -185,6 +185,8 @@ def train_options(p):
     p.add_argument('--every', type=positive, default=200, help='steps between reports (default 200)')
     p.add_argument('--workers', type=count, default=1, help='processes that draw samples (default 1)')
     p.add_argument('--seed', type=count, default=0, help='seed of the samples and of the new layers (default 0)')
+    p.add_argument('--calibrate', type=positive, default=960, metavar='N',
+                   help='blocks to choose thresholds on when training ends (default 960)')
 
 def imagery(root, *splits):
     "Refuse a data folder without images of a split."
@@ -196,13 +198,22 @@ def imagery(root, *splits):
 @command('train', 'train the default network; run again to continue', 'rsqi train compact --data imagery --out runs/compact', train_options)
 def train(args):
     from rsqi.pipeline import refusing
-    from rsqi.train import Plan, fit
+    from rsqi.train import Plan, fit, rank
     imagery(args.data, 'train', 'select')
     plan = Plan(data=args.data, out=args.out, start=args.start, steps=args.steps, every=args.every, workers=args.workers, seed=args.seed)
     if args.start: startable(args.start)
     with refusing():
         for r in fit(plan): print(training_line(r, plan), flush=True)
+        if rank()[0]==0: print(f'model: {publish(plan, args.calibrate)}')
     return 0
+
+def publish(plan, n):
+    "Make a model folder of a finished training; return its path."
+    from rsqi.release import release, samples_for
+    out = Path(plan.out)
+    card = dict(name=out.name, gsd=[.02, 60], trained_steps=plan.steps, data=str(Path(plan.data).name), seed=plan.seed)
+    release(out/'last.pt', out/'model', samples_for(plan.data, n), card)
+    return out/'model'
 
 def startable(path):
     "Refuse weights that cannot be read."
@@ -220,10 +231,13 @@ def training_line(r, plan):
 
 # %% ../nbs/50_cli.ipynb #571f4cf5
 def evaluate_options(p):
+    from rsqi.config import Config
+    from rsqi.fusion import PRESETS
     p.add_argument('--model', default='default', help='model: default, or a model folder')
     p.add_argument('--data', metavar='DIR', required=True, help='folder of real imagery, laid out as splits.toml names it')
     p.add_argument('--split', choices=('test','select'), default='test',
                    help='places of splits.toml to measure on (default test)')
+    p.add_argument('--fusion', choices=tuple(PRESETS), default=Config().fusion, help=f'how labels hold outlines back (default {Config().fusion})')
     p.add_argument('--each', type=positive, default=12, help='blocks per defect (default 12)')
     p.add_argument('--clean', type=positive, default=60, help='clean blocks (default 60)')
 
@@ -239,7 +253,9 @@ def evaluate_model(args):
     with refusing():
         engine = open_engine(args.model)
         blocks = cases(args.data, args.split, args.each, args.clean)
-        found = figures(evaluate(engine, blocks, Config(model=args.model), track))
+        tally = evaluate(engine, blocks, Config.from_dict(dict(model=args.model, fusion=args.fusion)), track)
+    found, n = figures(tally), len(tally.rows)
+    print(f'{n} blocks, {n-args.clean} with defects ({10*args.each-n+args.clean} drawn more could not be seen on their ground)')
     print(f"macro F1 {found['macro_f1']:.3f} {span(found, 'macro_f1')}  mIoU {found['miou']:.3f} {span(found, 'miou')}  clean alarmed {found['clean_alarmed']:.1%}")
     for d in default_taxonomy():
         iou = f"  IoU {found['iou'][d.value]:.3f}" if d.family=='region' else f"  IoU {found['pixel_iou'][d.value-9]:.3f}" if d.family=='pixel' else ''
