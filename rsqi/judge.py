@@ -92,7 +92,7 @@ def judge(
     config,  # `Config`
 ): # `Judged`
     "Say what a block holds, and where."
-    labels = hear(labels, window.image, window.ground & window.readable, native=window.shrink==1)
+    labels = hear(labels, lines, window.image, window.ground & window.readable, native=window.shrink==1)
     p = sigmoid(labels).astype(np.float32)
     layers, found = seams_of(p, lines, window)
     return Judged(p, (regions_of(labels, regions, config), *layers, *pixels_of(p, window)), found)

@@ -11,8 +11,7 @@ from .taxonomy import default_taxonomy
 from .fusion import fuse
 from .metrics import Confusion
 from .crops import Supply
-from .seams import seam_odds
-from .classifier import SEAM_SPAN
+from .classifier import hear_lines
 from .config import Config
 from .engine import Engine, fold_calibration, save_network
 
@@ -41,10 +40,13 @@ def slope(z, truth, at):
 
 # %% ../nbs/38_release.ipynb #4432709c
 def answers(engine, samples):
-    "Run an engine over samples; return label logits (n,10), truth (n,10), log-odds of lines (n,2), region logits f16 (n,7,h/4,w/4), region truth (n,h/4,w/4)."
-    found = [(*engine.run(s.image[None])[:2], s.labels, s.region[2::4,2::4], list(seam_odds(s.image).values())) for s in samples]
-    return (np.concatenate([f[0] for f in found]), np.stack([f[2] for f in found]), np.clip([f[4] for f in found], *SEAM_SPAN),
-            np.concatenate([f[1].astype(np.float16) for f in found]), np.stack([f[3] for f in found]))
+    "Run an engine over samples; return label logits (n,10), truth (n,10), what lines say (n,2), region logits f16 (n,7,h/4,w/4), region truth (n,h/4,w/4)."
+    labels, truth, said, regions, region = [], [], [], [], []
+    for s in samples:
+        z, outlines, lines = (a[0] for a in engine.run(s.image[None]))
+        labels.append(z); truth.append(s.labels); regions.append(outlines.astype(np.float16)); region.append(s.region[2::4,2::4])
+        said.append(hear_lines(np.zeros(10), lines, s.image)[6:8])
+    return tuple(map(np.stack, (labels, truth, said, regions, region)))
 
 def f1_at(z, truth, at):
     "Return F1 of calling everything above `at` present."
@@ -55,7 +57,7 @@ VOICES = (0., .15, .3, .5, .75, 1., 1.5, 2.) # How much a network's logit may we
 def calibrate(
     labels, # (n,10) logits of a network
     truth,  # (n,10) 1 present, 0 absent, -1 unknown
-    lines,  # (n,2) log-odds of lines
+    lines,  # (n,2) what lines say of the boundary family, log-odds
     quiet=.008, # Largest share of spotless blocks that one label may alarm
 ): # (scale (10,), shift (10,))
     "Choose what to multiply each label's logit by and add to it, so that present means above zero."

@@ -344,7 +344,7 @@ def seams(
         if all(s.kind!=seam.kind or _apart(s.line, seam.line)>8 for s in kept): kept.append(seam)
     return tuple(kept)
 
-def seam_odds(block, valid=None):
-    "Return how strongly a block itself speaks for each kind of seam: {kind: log-odds}, -9 where no line is likely."
-    found = seams(block, valid, least=-9.)
+def seam_odds(block, valid=None, evidence=None):
+    "Return how strongly the likeliest line of a block speaks for each kind of seam: {kind: log-odds}, -9 where there is none."
+    found = seams(block, valid, evidence, least=-9.)
     return {kind: max((np.log(s.confidence/(1-s.confidence+1e-9)) for s in found if s.kind==kind), default=-9.) for kind in _WEIGHTS}

@@ -4,7 +4,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
-import jsonschema, numpy as np, pyarrow.parquet as pq, pyogrio, pytest, rasterio, shapely
+import cv2, jsonschema, numpy as np, pyarrow.parquet as pq, pyogrio, pytest, rasterio, shapely
 from rasterio.transform import Affine
 from conftest import land
 import rsqi.pipeline
@@ -854,6 +854,17 @@ def test_training_that_cannot_begin(trains, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('option,value', [('--steps','0'), ('--steps','-5'), ('--every','0'), ('--every','1.5'), ('--workers','-1'), ('--seed','x')])
 def test_numbers_of_training(trains, option, value): refused(trains(option, value), option, 'whole number')
+
+@pytest.mark.skipif(os.environ.get('RSQI_SLOW')!='1', reason='two minutes; set RSQI_SLOW=1')
+def test_a_training_ends_with_a_model_that_opens(rsqi_, tmp_path):
+    from rsqi.terrain import land
+    for i,place in enumerate(('background/massroads', 'background/odm_copr')):
+        (tmp_path/'data'/place).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path/'data'/place/'a.png'), land((600,600), np.random.default_rng(i)))
+    said = rsqi_('train', 'compact', '--data', tmp_path/'data', '--out', tmp_path/'run', '--steps', '2', '--every', '1', '--workers', '0', '--calibrate', '4')
+    assert said.status==0 and f"model: {tmp_path/'run'/'model'}" in said.out
+    from rsqi.classifier import load_classifier
+    assert load_classifier(str(tmp_path/'run'/'model')).logits(np.zeros((1,64,64,3), np.uint8)).shape==(1,10)
 
 @pytest.mark.parametrize('option,value', [('--each','0'), ('--clean','-1')])
 def test_numbers_of_evaluation(rsqi_, option, value): refused(rsqi_('evaluate', '--data', '.', option, value), option, 'whole number')
