@@ -43,10 +43,10 @@ def inspect_options(p):
     config_options(p.add_argument_group('choices that shape the result'))
 
 def config_options(p):
-    from rsqi.config import CHOICES as one_of
+    from rsqi.config import CHOICES as one_of, DEFAULT_FUSION
     from rsqi.fusion import PRESETS
     p.add_argument('--config', metavar='FILE', help='TOML file of these choices; options given here win')
-    p.add_argument('--fusion', choices=(*PRESETS,'custom'), help='preset of Eq. 3 (default: intermediate)')
+    p.add_argument('--fusion', choices=(*PRESETS,'custom'), help=f'preset of Eq. 3 (default: {DEFAULT_FUSION})')
     p.add_argument('--alpha', type=number, metavar='A', help='weight of the classifier in Eq. 3, 0 to inf')
     p.add_argument('--t', type=number, metavar='T', help='probability below which the classifier speaks')
     p.add_argument('--bands', type=band_list, metavar='R,G,B', help='band numbers from 1 (default: the colours the file names)')
