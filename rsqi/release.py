@@ -20,7 +20,7 @@ def threshold(
     z,          # (n,) logits
     truth,      # (n,) 1 present, 0 absent; unknown left out
     spotless,   # (n,) bool, True where the whole block is clean
-    quiet=.008, # Largest share of spotless blocks that may be alarmed by this label
+    quiet=.03, # Largest share of spotless blocks that may be alarmed by this label
 ): # Logit from which the label is present
     "Choose the threshold of best F1 among those that leave clean ground quiet."
     floor = np.quantile(z[spotless], 1-quiet) if spotless.any() else -np.inf
@@ -58,7 +58,7 @@ def calibrate(
     labels, # (n,10) logits of a network
     truth,  # (n,10) 1 present, 0 absent, -1 unknown
     lines,  # (n,2) what lines say of the boundary family, log-odds
-    quiet=.008, # Largest share of spotless blocks that one label may alarm
+    quiet=.03, # Largest share of spotless blocks that one label may alarm
 ): # (scale (10,), shift (10,))
     "Choose what to multiply each label's logit by and add to it, so that present means above zero."
     spotless, scale, shift = (truth==0).all(1), np.ones(10), np.zeros(10)

@@ -339,8 +339,8 @@ def expose(sheet):
     r, f = sheet.rng, np.float32
     tint, haze = f(r.uniform(.85, 1.3)*r.uniform(.96, 1.04, 3)), f(r.uniform(0, .02)*np.array([.8,.95,1.2]))
     image = np.stack([p*t+h for p,t,h in zip(sheet.rgb, tint, haze)], -1)
-    image = np.maximum(cv2.GaussianBlur(image, (0,0), r.uniform(.5, .7)), 1e-4)**f(1/2.2)
-    image += f(r.uniform(.2, .6))*(image-cv2.GaussianBlur(image, (0,0), 1.2))
+    image = np.maximum(cv2.GaussianBlur(image, (0,0), r.uniform(.8, 1.)), 1e-4)**f(1/2.2)
+    image += f(r.uniform(.1, .35))*(image-cv2.GaussianBlur(image, (0,0), 1.2))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[...,None]
     image = f(r.uniform(1., 1.2))*(grey+f(r.uniform(.65, 1.))*(image-grey)-f(.42))+f(.42)
     image += f(r.uniform(.006, .013))*r.standard_normal((*sheet.shape,1), dtype=f)
