@@ -35,7 +35,7 @@ def test_its_card_names_the_labels_in_order(): assert tuple(model_card()['labels
 
 def test_clean_ground_is_left_alone(found): assert (found['clean']>0).mean()<.02
 
-@pytest.mark.parametrize('key,least', [('cloud',.5), ('spectral_overflow',.5), ('blur',.5), ('stripe_noise',.8), ('pixel_missing',.95)])
+@pytest.mark.parametrize('key,least', [('shadow',.5), ('spectral_overflow',.5), ('blur',.8), ('stripe_noise',.8), ('pixel_missing',.95)])
 def test_it_finds_what_the_sample_holds(found, key, least):
     value = default_taxonomy()[key].value
     said, true = found['defective']==value, pixels(SAMPLES/'mask.tif')[0]==value
