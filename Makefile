@@ -5,7 +5,9 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 NB      ?= nbs
 DEMO    ?= demo
-export OMP_NUM_THREADS=1 MPLBACKEND=Agg PIP_DISABLE_PIP_VERSION_CHECK=1
+export OMP_NUM_THREADS := 1
+export MPLBACKEND := Agg
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL   := /bin/bash
 .PHONY: demo test check prep notebooks isolated slow browser clean
 
@@ -20,7 +22,7 @@ $(VENV)/.python:
 	@$(PYTHON) -m venv $(VENV) && touch $@
 
 $(VENV)/.core: $(VENV)/.python constraints.txt settings.ini setup.py
-	@echo "== Installing rsqi and what it needs (pinned in constraints.txt): about 600 MB to download, 2-4 minutes"
+	@echo "== Installing rsqi and what it needs (pinned in constraints.txt): about 600 MB to download, 1-8 minutes"
 	@$(BIN)/python -m pip install -q -c constraints.txt torch
 	@$(BIN)/python -m pip install -q -c constraints.txt -e .
 	@touch $@
@@ -39,7 +41,7 @@ browser:
 	else echo "== No Chromium, and not root to install it: browser tests will be skipped"; fi
 
 test: $(VENV)/.dev browser
-	@echo "== Testing: about 10 minutes on two cores"
+	@echo "== Testing: about 5 minutes on two cores"
 	@$(MAKE) --no-print-directory check notebooks
 
 prep: $(VENV)/.dev

@@ -140,7 +140,7 @@ def summary(found, page):
     lines = [f"{found.scene['name']}: {v['outcome']}{score}{grade}{'  (review)' if v['review'] else ''}"]
     lines += [f'  - {r}' for r in v['reasons']]
     lines += [f'  note: {n}' for n in found.scene.get('notes') or ()]
-    lines += [f"  {len(found.findings)} findings in {found.dir}", *([f'  report: {Path(page).resolve()}'] if page else [])]
+    lines += [f"  {len(found.findings)} finding{'' if len(found.findings)==1 else 's'} in {found.dir}", *([f'  report: {Path(page).resolve()}'] if page else [])]
     return '\n'.join(lines)
 
 # %% ../nbs/50_cli.ipynb #edc3fdd5
