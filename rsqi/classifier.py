@@ -21,7 +21,7 @@ def sigmoid(z):
 
 # %% ../nbs/23_classifier.ipynb #6ba43924
 PIXEL_SURE = dict(stripe_noise=.8, pixel_missing=.5) # Evidence from which the defect counts as present
-PIXEL_VETO = 2.         # A network's logit this far below zero outweighs any evidence
+PIXEL_VETO = dict(stripe_noise=2.) # A network's logit this far below zero outweighs any evidence
 SEAM_SPAN  = (-4., 8.)  # Log-odds of lines, and of the surest spot, are kept within
 SEAM_ASK   = -5.        # No line is searched where the other two voices together are below this
 
@@ -31,7 +31,7 @@ def hear_pixels(labels, block, valid=None):
     for key,sure in PIXEL_SURE.items():
         e = np.clip(evidence[key], 1e-4, 1-1e-4)
         at = default_taxonomy()[key].value-1
-        labels[at] = min(np.log(e/(1-e)*(1-sure)/sure), labels[at]+PIXEL_VETO)
+        labels[at] = min(np.log(e/(1-e)*(1-sure)/sure), labels[at]+PIXEL_VETO.get(key, np.inf))
     return labels
 
 def hear_lines(labels, lines, block, valid=None):

@@ -67,7 +67,7 @@ def pixels_of(p, window):
 def _byte(p): return np.uint8(round(float(np.clip(p, 0, 1))*255))
 
 # %% ../nbs/35_judge.ipynb #aa5db101
-SURE_SEAM   = .35                       # Probability of block and line together from which a line is marked
+SURE_SEAM   = .1                        # Probability of block and line together from which a line is marked
 LEAST_SEAM  = dict(delta_e=1.5, px=1.)  # Strength below which a line is nothing, CIE76 and pixels of the block
 
 def seams_of(p, lines, window):
