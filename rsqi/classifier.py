@@ -23,7 +23,7 @@ def sigmoid(z):
 PIXEL_SURE = dict(stripe_noise=.8, pixel_missing=.5) # Evidence from which the defect counts as present
 PIXEL_VETO = dict(stripe_noise=2.) # A network's logit this far below zero outweighs any evidence
 SEAM_SPAN  = (-4., 8.)  # Log-odds of lines, and of the surest spot, are kept within
-SEAM_ASK   = -5.        # No line is searched where the other two voices together are below this
+SEAM_ASK   = -3.        # No line is searched where the other two voices together are below this
 
 def hear_pixels(labels, block, valid=None):
     "Return logits (10,) with the pixel family's replaced by what the pixels themselves say, within the network's veto."

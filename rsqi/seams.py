@@ -185,10 +185,10 @@ def _lab(block, valid):
     if valid is not None: lab[~valid] = np.nan
     return lab
 
-def _alone(s, first, last):
-    "How much larger the colour step between rows `first` to `last` of a strip is than steps beside it, log"
+def _alone(s):
+    "How much larger the colour steps of rows 4-9 and of rows 1-2 of a strip are than steps beside it, log: two numbers"
     beside = max(_length(_across(s, 1, 2, at)) for at in (-8,-5,5,8))
-    return float(np.clip(np.log1p(_length(_across(s, first, last))/(beside+.3)), 0, 3))
+    return [float(np.clip(np.log1p(_length(_across(s, *rows))/(beside+.3)), 0, 3)) for rows in ((4,9), (1,2))]
 
 def _hardness(s):
     "Share of a strip's columns with a one-pixel edge on the line less that beside it, and how sharp the line is, log"
@@ -208,9 +208,9 @@ def marks(
 ): # marks (8,), colour step CIE76, offset px
     "Measure what tells a seam from a road."
     (step, constant), (shift, gain), s = colour_step(lab, line), offset(lab, line), strip(lab, line, 12)
-    hard, sharp = _hardness(s)
+    (broad, thin), (hard, sharp) = _alone(s), _hardness(s)
     moved = (abs(shift)>=1.2)*min(2*gain, 1)
-    return np.array([constant, _alone(s, 4, 9), _evenness(s), hard, sharp, np.clip(gain, 0, 1), moved, constant*_alone(s, 1, 2)]), step, shift
+    return np.array([constant, broad, _evenness(s), hard, sharp, np.clip(gain, 0, 1), moved, constant*thin]), step, shift
 
 # %% ../nbs/17_seams.ipynb #2517e458
 _WEIGHTS = dict( # constancy, alone, evenness, hardness, sharpness, gain by a shift, moved, constancy of a thin step; then bias
