@@ -855,7 +855,6 @@ def test_training_that_cannot_begin(trains, monkeypatch, tmp_path):
 @pytest.mark.parametrize('option,value', [('--steps','0'), ('--steps','-5'), ('--every','0'), ('--every','1.5'), ('--workers','-1'), ('--seed','x')])
 def test_numbers_of_training(trains, option, value): refused(trains(option, value), option, 'whole number')
 
-@pytest.mark.skipif(os.environ.get('RSQI_SLOW')!='1', reason='two minutes; set RSQI_SLOW=1')
 def test_a_training_ends_with_a_model_that_opens(rsqi_, tmp_path):
     from rsqi.terrain import land
     for i,place in enumerate(('background/massroads', 'background/odm_copr')):
