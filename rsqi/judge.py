@@ -8,14 +8,15 @@ __all__ = ['SURE_SEAM', 'LEAST_SEAM', 'Window', 'Layer', 'Judged', 'regions_of',
 # %% ../nbs/35_judge.ipynb #e3254ff9
 import numpy as np
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import NamedTuple
 from .taxonomy import default_taxonomy
 from .grid import Block
-from .classifier import hear, sigmoid
+from .classifier import hear, pointers, sigmoid
 from .segmenter import decide
 from .fusion import fuse
 from .thresholds import detect
-from .seams import band, seams
+from .seams import band, kept, search
 from .polygons import SeamLine
 
 # %% ../nbs/35_judge.ipynb #fd1d784d
@@ -70,13 +71,12 @@ def _byte(p): return np.uint8(round(float(np.clip(p, 0, 1))*255))
 SURE_SEAM   = .1                        # Probability of block and line together from which a line is marked
 LEAST_SEAM  = dict(delta_e=1.5, px=1.)  # Strength below which a line is nothing, CIE76 and pixels of the block
 
-def seams_of(p, lines, window):
+def seams_of(p, look, window):
     "Return layers and seam lines of the boundary defects that are found."
     kinds = {d.key:d for d in default_taxonomy().family('boundary') if p[d.value-1]>=.5}
     if not kinds: return (), ()
-    evidence = sigmoid(lines[:2]).max(0)
     layers, found = [], []
-    for seam in seams(window.image, window.ground & window.readable, evidence=evidence):
+    for seam in kept(look()):
         defect = kinds.get(seam.kind)
         if defect is None: continue
         sure, strength = p[defect.value-1]*seam.confidence, seam.delta_e if defect.unit=='delta_e' else abs(seam.offset_px)
@@ -95,7 +95,9 @@ def judge(
     config,  # `Config`
 ): # `Judged`
     "Say what a block holds, and where."
-    labels = hear(labels, lines, window.image, window.ground & window.readable, native=window.shrink==1)
+    ground = window.ground & window.readable
+    look = cache(partial(search, window.image, ground, pointers(lines)))
+    labels = hear(labels, lines, window.image, ground, window.shrink==1, look)
     p = sigmoid(labels).astype(np.float32)
-    layers, found = seams_of(p, lines, window)
+    layers, found = seams_of(p, look, window)
     return Judged(p, (regions_of(labels, regions, config), *layers, *pixels_of(p, window)), found)

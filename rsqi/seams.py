@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['STEP', 'SIDE', 'SMALLEST', 'LIKELY', 'SUSPECTED', 'Seam', 'band', 'lines_from', 'stations', 'strip', 'settle',
-           'colour_step', 'offset', 'marks', 'odds', 'radon', 'candidates', 'seams', 'seam_odds']
+           'colour_step', 'offset', 'marks', 'odds', 'Line', 'radon', 'candidates', 'search', 'seam_odds', 'kept',
+           'seams']
 
 # %% ../nbs/17_seams.ipynb #fe6cc0f5
 import cv2
 import numpy as np
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # %% ../nbs/17_seams.ipynb #ff99c6d1
 @dataclass(frozen=True)
@@ -221,14 +223,18 @@ def odds(seen):
     "Return the log-odds of each kind for a line's marks (8,)."
     return {kind: float(np.dot(seen, w[:-1])+w[-1]) for kind,w in _WEIGHTS.items()}
 
-def _measured(lab, line, stiff=2., least=0.):
-    "Yield what a line is, as seams with log-odds above `least`: a colour step, a shift, both, or nothing."
+class Line(NamedTuple):
+    "A line that was tried, whatever it turned out to be."
+    points:np.ndarray # (n,2) of (y,x), settled
+    odds:dict         # Of each kind of seam, log-odds
+    step:float        # Mean colour step across it, CIE76
+    shift:float       # How far its sides are shifted along it, pixels
+    pointed:bool      # Whether a network pointed at it
+
+def _measured(lab, line, stiff, pointed):
     line = settle(lab, line, stiff=stiff)
     seen, step, shift = marks(lab, line)
-    points, found = tuple((float(y), float(x)) for y,x in line), odds(seen)
-    moved = found['stitching_misalignment']>least
-    for kind,z in found.items():
-        if z>least: yield Seam(points, step, shift if moved else 0., kind, float(1/(1+np.exp(-z))))
+    return Line(line, odds(seen), step, shift, pointed)
 
 # %% ../nbs/17_seams.ipynb #5725dddd
 def radon(
@@ -329,23 +335,38 @@ def candidates(
 SMALLEST = 128 # Blocks with a shorter edge are too small to tell a seam from an edge, pixels
 LIKELY, SUSPECTED = -1., -3. # Log-odds from which a line is reported: any, and one that a network points at; an alarm needs 0
 
-def seams(
+def search(
     block,          # (h,w,3) u8
     valid=None,     # (h,w) bool, ground that counts; None for all of it
     evidence=None,  # (h',w') f32 in [0,1]: where a network sees seams, if there is one
-    least=LIKELY,   # Log-odds asked of a line
-): # tuple of `Seam`, surest first
-    "Locate and measure the seams of a block."
-    if min(block.shape[:2])<SMALLEST or (valid is not None and not valid.any()): return ()
-    lab, pointed = _lab(block, valid), () if evidence is None else lines_from(evidence, block.shape[:2])
-    found = [s for line in candidates(block, valid) for s in _measured(lab, line, 50., least)]
-    found += [s for line in pointed for s in _measured(lab, line, 2., min(least, SUSPECTED))]
-    kept = []
-    for seam in sorted(found, key=lambda s: -s.confidence):
-        if all(s.kind!=seam.kind or _apart(s.line, seam.line)>8 for s in kept): kept.append(seam)
-    return tuple(kept)
+): # list of `Line`
+    "Measure every line of a block that is worth it."
+    if min(block.shape[:2])<SMALLEST or (valid is not None and not valid.any()): return []
+    lab, pointed = _lab(block, valid), [] if evidence is None else lines_from(evidence, block.shape[:2])
+    return [*(_measured(lab, line, 50., False) for line in candidates(block, valid)), *(_measured(lab, line, 2., True) for line in pointed)]
 
-def seam_odds(block, valid=None, evidence=None):
-    "Return how strongly the likeliest line of a block speaks for each kind of seam: {kind: log-odds}, -9 where there is none."
-    found = seams(block, valid, evidence, least=-9.)
-    return {kind: max((np.log(s.confidence/(1-s.confidence+1e-9)) for s in found if s.kind==kind), default=-9.) for kind in _WEIGHTS}
+def seam_odds(
+    lines, # Of `search`
+): # {kind: log-odds}, -9 where there is no line
+    "Return how strongly the likeliest line speaks for each kind of seam."
+    return {kind: max((line.odds[kind] for line in lines), default=-9.) for kind in _WEIGHTS}
+
+def _seams_of(line):
+    "Yield what a line is: a colour step, a shift, both, or nothing."
+    least = SUSPECTED if line.pointed else LIKELY
+    points, moved = tuple((float(y), float(x)) for y,x in line.points), line.odds['stitching_misalignment']>least
+    for kind,z in line.odds.items():
+        if z>least: yield Seam(points, line.step, line.shift if moved else 0., kind, float(1/(1+np.exp(-z))))
+
+def kept(
+    lines, # Of `search`
+): # tuple of `Seam`, surest first
+    "Return the lines that are seams."
+    found = []
+    for seam in sorted((s for line in lines for s in _seams_of(line)), key=lambda s: -s.confidence):
+        if all(s.kind!=seam.kind or _apart(s.line, seam.line)>8 for s in found): found.append(seam)
+    return tuple(found)
+
+def seams(block, valid=None, evidence=None):
+    "Locate and measure the seams of a block, surest first; see `search` for the arguments."
+    return kept(search(block, valid, evidence))
