@@ -231,13 +231,13 @@ def training_line(r, plan):
 
 # %% ../nbs/50_cli.ipynb #571f4cf5
 def evaluate_options(p):
-    from rsqi.config import Config
+    from rsqi.config import DEFAULT_FUSION
     from rsqi.fusion import PRESETS
     p.add_argument('--model', default='default', help='model: default, or a model folder')
     p.add_argument('--data', metavar='DIR', required=True, help='folder of real imagery, laid out as splits.toml names it')
     p.add_argument('--split', choices=('test','select'), default='test',
                    help='places of splits.toml to measure on (default test)')
-    p.add_argument('--fusion', choices=tuple(PRESETS), default=Config().fusion, help=f'how labels hold outlines back (default {Config().fusion})')
+    p.add_argument('--fusion', choices=tuple(PRESETS), default=DEFAULT_FUSION, help=f'how labels hold outlines back (default {DEFAULT_FUSION})')
     p.add_argument('--each', type=positive, default=12, help='blocks per defect (default 12)')
     p.add_argument('--clean', type=positive, default=60, help='clean blocks (default 60)')
 
@@ -253,7 +253,7 @@ def evaluate_model(args):
     with refusing():
         engine = open_engine(args.model)
         blocks = cases(args.data, args.split, args.each, args.clean)
-        tally = evaluate(engine, blocks, Config.from_dict(dict(model=args.model, fusion=args.fusion)), track)
+        tally = evaluate(engine, blocks, Config(model=args.model, fusion=args.fusion), track)
     found, n = figures(tally), len(tally.rows)
     print(f'{n} blocks, {n-args.clean} with defects ({10*args.each-n+args.clean} drawn more could not be seen on their ground)')
     print(f"macro F1 {found['macro_f1']:.3f} {span(found, 'macro_f1')}  mIoU {found['miou']:.3f} {span(found, 'miou')}  clean alarmed {found['clean_alarmed']:.1%}")

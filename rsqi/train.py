@@ -39,7 +39,6 @@ class Plan:
     workers:int = 1      # Processes that draw samples
     threads:int = 1      # Processor threads that train
     seed:int    = 0
-
     half:bool   = True   # Compute in bf16 where that is safe
     start:str   = ''     # A checkpoint or a model folder to start from instead of ImageNet
 
