@@ -138,15 +138,15 @@ class Exam(NamedTuple):
     "What a probe could tell."
     n:int           # Pairs
     groups:int      # Scenes or sources they come from
-    auc:float       # 0.5: cannot tell; 1: always can
+    auc:float       # 0.5: cannot tell; 1: always can; NaN with fewer than three groups
     low:float       # 95 % interval over the groups
     high:float
 
 def examine(pairs, draws=300):
     "Ask a probe to tell real from simulated; the interval comes from resampling groups."
+    truth, groups = np.repeat([False,True], len(pairs)), np.array([p.group for p in pairs]*2)
+    if len(set(groups))<3: return Exam(len(pairs), len(set(groups)), np.nan, np.nan, np.nan)
     x = features([p.real for p in pairs]+[p.simulated for p in pairs])
-    truth = np.repeat([False,True], len(pairs))
-    groups = np.array([p.group for p in pairs]*2)
     marks, names = marks_of(x, truth, groups), np.unique(groups)
     rng, drawn = np.random.default_rng(0), []
     for _ in range(draws):
