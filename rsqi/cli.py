@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['commands', 'CHOICES', 'command', 'Parser', 'Usage', 'inspect_options', 'config_options', 'number', 'positive',
            'count', 'named', 'band_list', 'config_of', 'inspect', 'conclude', 'say', 'verdict_line', 'write_report',
-           'summary', 'sample_scene', 'demo_options', 'demo', 'report_options', 'report_again', 'train_options',
-           'imagery', 'train', 'publish', 'startable', 'training_line', 'evaluate_options', 'evaluate_model', 'span',
-           'parser', 'main']
+           'summary', 'sample_scene', 'demo_options', 'demo', 'report_options', 'report_again', 'simulate_options',
+           'simulate', 'simulation_line', 'simulation_summary', 'train_options', 'imagery', 'train', 'publish',
+           'startable', 'training_line', 'evaluate_options', 'evaluate_model', 'span', 'parser', 'main']
 
 # %% ../nbs/50_cli.ipynb #cc575515
 import argparse, json, os, sys
@@ -174,6 +174,43 @@ def report_again(args):
     with refusing(): page = report(Inspection.load(args.dir).dir, args.lang)
     say(str(page))
     return 0
+
+# %% ../nbs/50_cli.ipynb #113edb0f
+def simulate_options(p):
+    p.add_argument('scene', help='a clean raster file')
+    p.add_argument('--defect', metavar='KEY[,KEY]', required=True, help='defects to put in, or all; a wrong name lists the right ones')
+    p.add_argument('--strength', type=number, metavar='S', default=.5, help='how severe, above 0 and at most 1 (default 0.5)')
+    p.add_argument('--seed', type=count, metavar='N', default=0, help='the same seed gives the same files (default 0)')
+    p.add_argument('--patches', type=positive, metavar='N', help='places of each defect (default: one for every 2048 x 2048 pixels)')
+    p.add_argument('--out', type=named, metavar='DIR', required=True, help='folder for defective.tif, mask.tif, defects.shp and simulation.json')
+    p.add_argument('--json', action='store_true', help='print what was done as one JSON line and nothing else')
+    p.add_argument('--overwrite', action='store_true', help='replace another simulation in DIR')
+    p.add_argument('--quiet', action='store_true', help='no progress on stderr')
+
+@command('simulate', 'put defects into a clean scene, with mask, polygons and severity',
+         'rsqi simulate clean.tif --defect cloud,shadow --strength 0.6 --seed 7 --out hurt', simulate_options)
+def simulate(args):
+    from rsqi.progress import track
+    from rsqi.spoil import simulate_scene
+    asked = [k.strip() for k in args.defect.split(',') if k.strip()]
+    made = simulate_scene(args.scene, args.out, asked, args.strength, args.seed, args.patches, None if args.quiet else track, args.overwrite)
+    say(simulation_line(made) if args.json else simulation_summary(made))
+    return 0
+
+def simulation_line(made):
+    "Return what was simulated as one JSON line."
+    line = dict(scene=made.scene['name'], **made.recipe, found=made.defects, score=made.score, folder=str(made.dir))
+    return json.dumps(line, ensure_ascii='utf' not in (sys.stdout.encoding or '').lower())
+
+def simulation_summary(made):
+    "Return what was simulated in a few lines."
+    lines = [f"{made.scene['name']}: seed {made.recipe['seed']}, strength {made.recipe['strength']:g}, in {made.dir}"]
+    for key,found in made.defects.items():
+        mine = [p for p in made.patches if p['defect']==key]
+        low, high = (f(p['severity'] for p in mine) for f in (min, max))
+        span = f'{low:.3g}' if low==high else f'{low:.3g} to {high:.3g}'
+        lines.append(f"  {key:24s}{found['share']:.2%} of the ground, {mine[0]['measure']} {span} {mine[0]['unit']}, {found['penalty']:.1f} points")
+    return '\n'.join(lines)
 
 # %% ../nbs/50_cli.ipynb #01a86b36
 def train_options(p):

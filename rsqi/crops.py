@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'LINES', 'MASK_VALUES', 'MIN_PX', 'SEEN', 'ODDS', 'FRIENDS', 'DRAWN', 'Sample', 'data_folder', 'places',
-           'images_of', 'read_rgb', 'masked', 'labelled', 'twins', 'difference', 'real_clouds', 'cloud_bank', 'cut',
-           'to_sample', 'tone', 'form', 'contrast', 'tear', 'visible', 'draw_keys', 'spoil', 'worn_after', 'blank',
-           'clear_twins', 'Supply', 'near_cloud']
+           'images_of', 'read_rgb', 'masked', 'labelled', 'twins', 'twin_paths', 'difference', 'real_clouds',
+           'sea_fields', 'twin_fields', 'optical_depth', 'cloud_bank', 'cut', 'to_sample', 'tone', 'form', 'contrast',
+           'tear', 'visible', 'draw_keys', 'spoil', 'worn_after', 'blank', 'clear_twins', 'Supply', 'near_cloud']
 
 # %% ../nbs/17_crops.ipynb #e799ae22
 import os, tomllib
@@ -91,11 +91,14 @@ def labelled(root, place):
 def twins(root, place):
     "Yield (image, region, shadow known) of cloudy pictures that have a clear twin."
     paths = images_of(root, place)
+    for cloudy,clear in twin_paths(paths):
+        image = read_rgb(cloudy)
+        yield image, difference(image, read_rgb(clear)), True
+
+def twin_paths(paths):
+    "Return (cloudy, clear) of the files that have a twin; one pair is badly registered."
     pairs = [(p, p.with_name(p.name.replace('_cloudy','_clear'))) for p in paths if '_cloudy' in p.stem]
-    for cloudy,clear in pairs or _series(paths):
-        if clear.exists() and 'fall_85' not in cloudy.stem:
-            image = read_rgb(cloudy)
-            yield image, difference(image, read_rgb(clear)), True
+    return [(a,b) for a,b in pairs or _series(paths) if b.exists() and 'fall_85' not in a.stem]
 
 def _series(paths):
     clear = [p for p in paths if p.stem.endswith('_clear')]
@@ -134,23 +137,48 @@ def real_clouds(root, split):
     return found
 
 # %% ../nbs/17_crops.ipynb #d94c5ba1
-def cloud_bank(root):
-    "Return `(shape, rng) -> (h,w)` that cuts cloud density from photographs over dark sea."
+def sea_fields(root):
+    "Return cloud density over dark sea, (h,w) f16 in [0,1] each, NaN in the gaps between two passes of the satellite."
     fields = []
     for path in (p for place in places('field','train') for p in images_of(root, place)):
-        light = read_rgb(path).astype(np.float32).min(2)
+        image = read_rgb(path)
+        light = image.astype(np.float32).min(2)
         sea = cv2.resize(cv2.erode(cv2.resize(light, None, fx=.05, fy=.05, interpolation=cv2.INTER_AREA), np.ones((5,5))), light.shape[::-1])
-        fields.append(np.clip((light-sea)/170, 0, 1).astype(np.float16))
-    return partial(_cut_field, fields) if fields else None
+        gap = cv2.morphologyEx((highest(image)<10).astype(np.uint8), cv2.MORPH_OPEN, np.ones((15,15),np.uint8))
+        field = np.clip((light-sea)/170, 0, 1)
+        field[cv2.dilate(gap, np.ones((61,61),np.uint8))>0] = np.nan # the sea's level is wrong beside a gap
+        fields.append(field.astype(np.float16))
+    return fields
 
-def _cut_field(fields, shape, rng):
-    (h,w), field = shape, fields[rng.integers(len(fields))]
-    k = min(rng.uniform(.6,2.5), *(n/s for n,s in zip(field.shape, shape)))
-    sh, sw = max(1,int(h*k)), max(1,int(w*k))
-    y, x = rng.integers(field.shape[0]-sh+1), rng.integers(field.shape[1]-sw+1)
-    cut = cv2.resize(field[y:y+sh,x:x+sw].astype(np.float32), (w,h), interpolation=cv2.INTER_CUBIC)
-    cut = cut[::rng.choice([-1,1]),::rng.choice([-1,1])]+.08*fractal(shape, rng, scale=.1, roughness=.65)
-    return cut if np.ptp(cut)>.1 else fractal(shape, rng)
+def twin_fields(root):
+    "Return the optical depth of real clouds above ground, from their clear twins, (h,w) f16 each."
+    pairs = [pair for place in places('cloud','train') if 'cloud_pairs' in place for pair in twin_paths(images_of(root, place))]
+    found = [optical_depth(read_rgb(cloudy), read_rgb(clear)) for cloudy,clear in pairs]
+    return [f for f in found if np.ptp(f)>.3]
+
+def optical_depth(cloudy, clear):
+    "Tell the optical depth of a cloud from a clear twin, (h,w) f16: Beer-Lambert's law for a white cloud over that ground."
+    a, b = (cv2.GaussianBlur(grey(i), (0,0), .8) for i in (cloudy, clear))
+    alpha = (a-b-np.quantile(a-b, .05))/np.maximum(245-b, 60)
+    return -np.log(1-np.clip(alpha-.03, 0, .96)).astype(np.float16)
+
+def cloud_bank(root):
+    "Return `(shape, rng) -> (h,w)` that cuts cloud density from photographs: over dark sea, and over ground with a clear twin."
+    kinds = [k for k in (sea_fields(root), twin_fields(root)) if k]
+    return partial(_cut_field, kinds) if kinds else None
+
+def _cut_field(kinds, shape, rng):
+    (h,w), fields = shape, kinds[rng.integers(len(kinds))]
+    for _ in range(20):
+        field = fields[rng.integers(len(fields))]
+        k = min(rng.uniform(.5,2.5), *(n/s for n,s in zip(field.shape, shape)))
+        sh, sw = max(1,int(h*k)), max(1,int(w*k))
+        y, x = rng.integers(field.shape[0]-sh+1), rng.integers(field.shape[1]-sw+1)
+        cut = field[y:y+sh,x:x+sw].astype(np.float32)
+        if np.isfinite(cut).all() and np.ptp(cut)>.1: break
+    else: return fractal(shape, rng)
+    cut = cv2.resize(cut, (w,h), interpolation=cv2.INTER_CUBIC)[::rng.choice([-1,1]),::rng.choice([-1,1])]
+    return cut+np.float32(rng.uniform(0,.04))*fractal(shape, rng, scale=.1, roughness=.55)
 
 # %% ../nbs/17_crops.ipynb #68c4d57c
 def cut(

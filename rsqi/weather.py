@@ -15,24 +15,24 @@ from .fields import blob, feather, fractal, polygon, seam, streaks
 # %% ../nbs/11_weather.ipynb #088c4aad
 def cumulus(shape, rng):
     "Torn heaps of every size."
-    field = fractal(shape, rng, scale=rng.uniform(.1,.9), roughness=rng.uniform(.5,.72), octaves=8)
+    field = fractal(shape, rng, scale=rng.uniform(.1,.9), roughness=rng.uniform(.42,.68), octaves=8)
     billow = 1-np.abs(2*fractal(shape, rng, scale=rng.uniform(.05,.3), roughness=.6)-1)
     return field*(1-.35*rng.random())+.35*rng.random()*billow
 
 def popcorn(shape, rng):
     "Many small round clouds with gaps between them."
-    (h,w), field = shape, fractal(shape, rng, scale=.5)*.3
-    size = rng.uniform(.015,.08)*max(h,w)
-    spots = (rng.random((int(h/size)+2, int(w/size)+2))<rng.uniform(.1,.4)).astype(np.float32)
-    heaps = cv2.resize(spots, (w,h), interpolation=cv2.INTER_CUBIC)
-    rough = fractal(shape, rng, scale=min(.5, 2*size/max(h,w)), roughness=.65)
-    return np.clip(heaps, 0, 1)*(.45+.75*rough)+field
+    (h,w), size = shape, rng.uniform(.02,.09)*max(shape)
+    spots = (rng.random((int(h/size)+2, int(w/size)+2))<rng.uniform(.08,.3)).astype(np.float32)
+    heaps = cv2.GaussianBlur(cv2.resize(spots, (w,h), interpolation=cv2.INTER_LINEAR), (0,0), .35*size)
+    rough = fractal(shape, rng, scale=min(.8, 1.5*size/max(h,w)), roughness=.68, octaves=8)
+    where = fractal(shape, rng, scale=.5)
+    return np.sqrt(np.clip(heaps, 0, 1))*(.1+1.4*rough)*(.4+where)
 
 def streets(shape, rng):
     "Bands combed by the wind, or fibres of cirrus."
     angle, fine = rng.uniform(0, np.pi), rng.random()<.5
     bands = streaks(shape, rng, angle, stretch=rng.uniform(3,14), scale=rng.uniform(.15,.5), roughness=rng.uniform(.4,.65))
-    return bands*.75+.25*fractal(shape, rng, scale=.05 if fine else .3, roughness=.65)
+    return bands*.75+.25*fractal(shape, rng, scale=.05 if fine else .3, roughness=.6)
 
 def deck(shape, rng):
     "A closed layer, thick everywhere, with thin places."
@@ -43,10 +43,10 @@ SKIES = ((cumulus, .42), (popcorn, .25), (streets, .2), (deck, .13))
 
 def density(
     shape, rng,
-    bank=None,  # `(shape, rng) -> (h,w)` in [0,1]: density from real cloud fields, drawn half of the time
+    bank=None,  # `(shape, rng) -> (h,w)` in [0,1]: density from real cloud fields, drawn two times in three
 ): # (h,w) f32
     "Draw the density of a cloud field."
-    if bank is not None and rng.random()<.5: return bank(shape, rng)
+    if bank is not None and rng.random()<.65: return bank(shape, rng)
     makers, odds = zip(*SKIES)
     return makers[rng.choice(len(makers), p=odds)](shape, rng).astype(np.float32)
 
@@ -72,7 +72,7 @@ def shade(
     angle  = rng.uniform(0, 2*np.pi)
     slope  = cv2.Sobel(height, cv2.CV_32F, 1, 0)*np.cos(angle)+cv2.Sobel(height, cv2.CV_32F, 0, 1)*np.sin(angle)
     relief = rng.uniform(.0,.5)*np.clip(slope/max(float(np.abs(slope).max()), 1e-3), -1, 1)
-    texture = rng.uniform(0,.22)*(fractal(alpha.shape, rng, scale=rng.uniform(.05,.5), roughness=.65)-.5)
+    texture = rng.uniform(0,.22)*(fractal(alpha.shape, rng, scale=rng.uniform(.1,.8), roughness=rng.uniform(.35,.65))-.5)
     return (1+relief+texture)[...,None].astype(np.float32)
 
 def cloud_colour(rng):
@@ -128,9 +128,9 @@ def terrain_shadow(shape, rng, cover):
     slope  = cv2.GaussianBlur(slope, (0,0), rng.uniform(1,4))
     return feather(slope>=np.quantile(slope[::2,::2], 1-cover), rng.uniform(1,5))
 
-def cloud_shadow(shape, rng, cover):
+def cloud_shadow(shape, rng, cover, bank=None):
     "Return (h,w) weights of the shadow of clouds that stand outside the block."
-    field = density(shape, rng)
+    field = density(shape, rng, bank)
     return feather(field>=np.quantile(field[::2,::2], 1-cover), rng.uniform(.5,8))
 
 def cast_shadow(shape, rng, cover):
@@ -144,7 +144,9 @@ def cast_shadow(shape, rng, cover):
 # %% ../nbs/11_weather.ipynb #0be53479
 SHADOWS = ((cloud_shadow, .45), (cast_shadow, .35), (terrain_shadow, .2))
 
-def shadow_weight(shape, rng, cover):
+def shadow_weight(shape, rng, cover, bank=None):
     "Draw where shadow falls, (h,w) in [0,1]."
     makers, odds = zip(*SHADOWS)
-    return np.clip(makers[rng.choice(len(makers), p=odds)](shape, rng, cover), 0, 1)
+    maker = makers[rng.choice(len(makers), p=odds)]
+    options = dict(bank=bank) if maker is cloud_shadow else {}
+    return np.clip(maker(shape, rng, cover, **options), 0, 1)

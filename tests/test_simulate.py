@@ -1,0 +1,244 @@
+"`rsqi simulate` as its users meet it: files that agree with each other, on scenes of every kind, or one line and nothing."
+import json, signal, subprocess, sys, time, warnings
+from pathlib import Path
+import numpy as np, pyogrio, pytest, rasterio
+from rasterio.features import rasterize
+from rasterio.transform import Affine
+from rsqi.cli import main
+from rsqi.grid import Block
+from rsqi.scene import Scene
+from rsqi.simulate import ORDER, degrade, degrade_told
+from rsqi.spoil import FIELDS, NAMES, simulate_scene
+from rsqi.taxonomy import default_taxonomy
+from rsqi.terrain import land
+
+TAX    = default_taxonomy()
+PLACED = dict(crs='EPSG:32648', transform=Affine(.5,0,5e5,0,-.5,3e6))
+
+@pytest.fixture(scope='module')
+def ground(): return land((420,560), np.random.default_rng(1)).transpose(2,0,1) # (3,H,W) u8
+
+def write(path, a, **profile): # a: (bands,H,W)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        profile = {'driver':'GTiff', **profile}
+        with rasterio.open(path, 'w', count=len(a), height=a.shape[1], width=a.shape[2], dtype=a.dtype, **profile) as f: f.write(a)
+    return path
+
+def read(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        with rasterio.open(path) as f: return f.read(), f.profile, f.crs, f.transform
+
+def tree(folder): return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in Path(folder).rglob('*')}
+
+def pixels(folder): return [read(Path(folder)/n)[0] for n in ('defective.tif','mask.tif')]
+
+def whole(source, out):
+    "Check every file of a simulation against the others and against its scene; return simulation.json and the mask."
+    known = json.loads((out/'simulation.json').read_text(encoding='utf-8'))
+    _, _, crs, there = read(source)
+    image, form, *place = read(out/'defective.tif')
+    (mask,), shape_of_mask, *mask_place = read(out/'mask.tif')
+    assert place==mask_place==[crs, there] and form['tiled'] and form['dtype']=='uint8' and form['compress']=='deflate'
+    assert shape_of_mask['nodata']==255 and image.shape==(3,*mask.shape)
+    with rasterio.open(out/'mask.tif') as f: assert all(f.colormap(1)[d.value][:3]==tuple(d.rgb) for d in TAX)
+    everything = Block(0, 0, *mask.shape)
+    with Scene.open(source) as a, Scene.open(out/'defective.tif') as b:
+        clean, ok = a.cut(everything)
+        assert (ok==(mask!=255)).all() and (b.valid(everything)==ok).all()
+        assert (image.transpose(1,2,0)[~ok]==clean[~ok]).all()
+    lost = image[:, mask==TAX['pixel_missing'].value]
+    assert np.isin(lost, (0,255)).all()
+    whole_polygons(out, known, mask, crs, there)
+    return known, mask
+
+def whole_polygons(out, known, mask, crs, there):
+    placed = crs is not None and not there.is_identity
+    assert {p.name for p in out.iterdir()}==NAMES - (set() if placed else {'defects.prj'})
+    frame = pyogrio.read_dataframe(out/'defects.shp')
+    assert [*frame.columns]==[*FIELDS, 'geometry'] and all(len(c.encode('ascii'))<=10 for c in FIELDS)
+    assert (out/'defects.cpg').read_text().strip()=='UTF-8' and frame.is_valid.all() and (frame.crs is not None)==placed
+    burnt = rasterize(zip(frame.geometry, frame.value), mask.shape, transform=there if placed else Affine.scale(1,-1))
+    assert (burnt==np.where(mask==255, 0, mask)).all()
+    assert frame.zh.tolist()==[TAX[k].zh for k in frame.defect] and (frame.penalty>=0).all() and (frame.severity>0).all()
+    assert frame.area_m2.isna().all()!=bool(placed)
+    by_patch = {(p['patch'],p['defect']): p for p in known['patches']}
+    for row in frame.itertuples():
+        p = by_patch[row.patch, row.defect]
+        assert row.id in p['findings'] and (row.mechanism, row.unit, row.measure)==(p['mechanism'], p['unit'], p['measure'])
+        assert row.severity==pytest.approx(row.area_px if row.measure=='pixels' else p['severity'], abs=1e-3)
+    for key,total in known['defects'].items():
+        assert total['pixels']==(mask==TAX[key].value).sum()==frame.area_px[frame.defect==key].sum()
+
+# One defect
+
+@pytest.mark.parametrize('key', ORDER)
+def test_being_told_changes_nothing(key, ground):
+    image = np.ascontiguousarray(ground[:,:130,:150].transpose(1,2,0))
+    for seed in range(5):
+        a, b = (np.random.default_rng(seed) for _ in range(2))
+        (after, mask, told), (same, there) = degrade_told(image, key, a, .6), degrade(image, key, b, .6)
+        assert (after==same).all() and (mask==there).all() and a.bit_generator.state==b.bit_generator.state
+        assert told.value>0 and all(isinstance(v, (int,float)) and np.isfinite(v) for v in told.facts.values())
+
+def test_a_mechanism_that_tells_nothing(ground, monkeypatch):
+    "a mechanism of two results, as they were once, still works and is measured"
+    from rsqi.faults import mechanisms
+    def darker(image, rng, strength): return image*.5, np.ones(image.shape[:2], bool)
+    monkeypatch.setitem(mechanisms, 'blur', {'darker': darker})
+    image = np.ascontiguousarray(ground[:,:64,:64].transpose(1,2,0))
+    told = degrade_told(image, 'blur', np.random.default_rng(0))[2]
+    assert told.mechanism=='darker' and told.facts['pixels']==64*64 and told.facts['change_levels']>10
+
+# Scenes of every kind
+
+KINDS = dict(
+    plain   = lambda g: (g, PLACED),
+    no_crs  = lambda g: (g, {}),
+    degrees = lambda g: (g, dict(crs='EPSG:4490', transform=Affine(1e-5,0,106,0,-1e-5,26))),
+    turned  = lambda g: (g, dict(crs='EPSG:32648', transform=Affine.translation(5e5,3e6) @ Affine.rotation(30) @ Affine.scale(.5,-.5))),
+    grey    = lambda g: (g[:1], PLACED),
+    deep    = lambda g: (g.astype(np.uint16)*37+200, PLACED),
+    nodata  = lambda g: (np.where(np.arange(560)<200, 0, np.maximum(g, 1)), dict(nodata=0, **PLACED)),
+    real    = lambda g: (np.where(np.arange(560)<200, np.nan, g/np.float32(255)).astype(np.float32), PLACED),
+    alpha   = lambda g: (np.concatenate([g, np.where(np.arange(560)<200, 0, 255)+0*g[:1]]).astype(np.uint8), dict(photometric='RGB', alpha='YES', **PLACED)),
+    collar  = lambda g: (np.where(np.arange(560)<200, 0, np.maximum(g, 1)), PLACED),
+    small   = lambda g: (g[:,:45,:70], PLACED),
+    wide    = lambda g: (np.tile(g[:,:40], 4), PLACED))
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_scenes(kind, ground, tmp_path):
+    a, profile = KINDS[kind](ground)
+    source = write(tmp_path/'clean.tif', a, **profile)
+    simulate_scene(source, tmp_path/'out', ('cloud','blur','stitching_trace','stripe_noise','pixel_missing'), .6, 3)
+    known, mask = whole(source, tmp_path/'out')
+    assert (mask==TAX['pixel_missing'].value).any() and len(np.unique(mask))>=3
+    assert {p.name for p in tmp_path.iterdir()}=={'clean.tif', 'out'}
+
+def test_all_ten(ground, tmp_path):
+    "in a scene that is large enough each has a place of its own"
+    source = write(tmp_path/'clean.tif', np.tile(ground, (1,4,3)), **PLACED)
+    simulate_scene(source, tmp_path/'out', 'all', .7, 2)
+    known, mask = whole(source, tmp_path/'out')
+    assert set(np.unique(mask))=={0, *(d.value for d in TAX)} and len(known['patches'])==10
+    blocks = [tuple(p['block']) for p in known['patches']]
+    assert len(set(blocks))==9 # a cloud and its shadow share theirs
+
+def test_holes_are_kept(ground, tmp_path):
+    source = write(tmp_path/'clean.tif', ground, **PLACED)
+    simulate_scene(source, tmp_path/'out', ('spectral_overflow',), .9, 1)
+    whole(source, tmp_path/'out')
+    frame = pyogrio.read_dataframe(tmp_path/'out'/'defects.shp').explode()
+    assert sum(len(g.interiors) for g in frame.geometry)>0
+
+# The same again
+
+def test_the_seed_decides(ground, tmp_path):
+    source = write(tmp_path/'clean.tif', ground, **PLACED)
+    for name,seed in ('a',4), ('b',4), ('c',5): simulate_scene(source, tmp_path/name, 'all', .5, seed)
+    a, b, c = (tree(tmp_path/n) for n in 'abc')
+    for files in a, b: files['defects.dbf'] = files['defects.dbf'][4:] # it begins with today's date
+    assert a==b and a['mask.tif']!=c['mask.tif']
+
+def test_how_the_file_is_stored_does_not_matter(ground, tmp_path):
+    big = np.tile(ground, (1,3,2))
+    layouts = dict(strips=dict(blockysize=1), tiles=dict(tiled=True, blockxsize=64, blockysize=64), one=dict(blockysize=big.shape[1]))
+    for name,layout in layouts.items():
+        simulate_scene(write(tmp_path/f'{name}.tif', big, **layout), tmp_path/name, ('cloud','distortion','shadow'), .6, 8)
+    first, *others = (pixels(tmp_path/n) for n in layouts)
+    assert all((a==b).all() for other in others for a,b in zip(first, other))
+
+def test_another_defect_moves_none(ground, tmp_path):
+    "what is drawn in a patch depends on the seed and the patch alone"
+    source = write(tmp_path/'clean.tif', ground, **PLACED)
+    one = simulate_scene(source, tmp_path/'one', ('blur',), .5, 6)
+    two = simulate_scene(source, tmp_path/'two', ('blur','pixel_missing'), .5, 6)
+    assert one.patches[0]['facts']==two.patches[0]['facts']
+
+# Refusals
+
+def refused(capfd, *argv):
+    "Run the command; check that it says one line; return it."
+    capfd.readouterr()
+    status = main(['simulate', *map(str, argv)])
+    out, err = capfd.readouterr()
+    assert (status, out, len(err.splitlines()))==(2, '', 1) and err.startswith('rsqi: '), (status, out, err)
+    return err
+
+@pytest.mark.parametrize('change,words', [
+    (['nowhere.tif','--defect','cloud'], 'no such file'), (['clean.tif','--defect','fog'], "no defect 'fog'; this taxonomy has cloud"),
+    (['clean.tif','--defect',','], 'name at least one'), (['clean.tif','--defect','cloud','--strength','0'], '(0,1]; got 0'),
+    (['clean.tif','--defect','cloud','--strength','1.5'], '(0,1]; got 1.5'), (['clean.tif','--defect','cloud','--strength','nan'], 'got nan'),
+    (['clean.tif','--defect','cloud','--seed','-1'], "'-1' is not a whole number"), (['clean.tif','--defect','cloud','--patches','0'], 'above 0'),
+    (['empty.tif','--defect','cloud'], 'no ground'), (['tiny.tif','--defect','cloud'], '20 x 31 pixels'), (['text.tif','--defect','cloud'], 'cannot be opened'),
+    (['cut.tif','--defect','cloud'], 'copy the file again'), (['clean.tif'], '--defect')])
+def test_refusals_leave_nothing(change, words, ground, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write('clean.tif', ground, **PLACED); write('empty.tif', ground*0, nodata=0); write('tiny.tif', ground[:,:31,:20])
+    Path('text.tif').write_text('no image')
+    whole_file = write('whole.tif', np.tile(ground, (1,3,1)), tiled=True, blockxsize=256, blockysize=256, compress='deflate')
+    Path('cut.tif').write_bytes(Path(whole_file).read_bytes()[:600_000])
+    before = tree(tmp_path)
+    assert words in refused(capfd, *change, '--out', 'out', '--quiet')
+    assert tree(tmp_path)==before
+
+def test_folders(ground, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write('clean.tif', ground, **PLACED)
+    argv = 'clean.tif', '--defect', 'blur', '--quiet', '--out'
+    Path('file').touch(); Path('mine').mkdir(); Path('mine/thesis.txt').touch(); Path('empty').mkdir()
+    assert 'is a file' in refused(capfd, *argv, 'file')
+    for more in (), ('--overwrite',): assert 'nothing was deleted' in refused(capfd, *argv, 'mine', *more)
+    assert main(['simulate', *argv, 'empty'])==0
+    before = tree('empty')
+    assert 'add --overwrite' in refused(capfd, *argv, 'empty') and tree('empty')==before
+    assert main(['simulate', *argv, 'empty', '--seed', '9', '--overwrite'])==0 and tree('empty')['mask.tif']!=before['mask.tif']
+    assert main(['simulate', *argv, 'new/deep'])==0 and Path('new/deep/simulation.json').is_file()
+    whole(Path('clean.tif'), Path('new/deep'))
+
+def test_what_is_printed(ground, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write('clean.tif', ground, **PLACED)
+    assert main(['simulate', 'clean.tif', '--defect', '模糊, cloud', '--out', 'a', '--json'])==0
+    out, err = capfd.readouterr()
+    line = json.loads(out)
+    assert line['defects']==['blur','cloud'] and line['found']['blur']['pixels']>0 and 'patches 2/2' in err and out.count('\n')==1
+    assert main(['simulate', 'clean.tif', '--defect', 'blur', '--out', 'b', '--quiet'])==0
+    out, err = capfd.readouterr()
+    assert err=='' and 'spread_px' in out and 'blur' in out
+
+def test_killed(ground, tmp_path):
+    "nothing is where the result should be, and the next run clears up"
+    write(tmp_path/'clean.tif', np.tile(ground, (1,6,5)), **PLACED)
+    argv = [sys.executable, '-c', 'import sys; from rsqi.cli import main; sys.exit(main())', 'simulate', 'clean.tif', '--defect', 'all', '--patches', '9', '--out', 'out']
+    run = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while run.poll() is None and not (tmp_path/'.out.part'/'scraps'/'mask.tif').exists(): time.sleep(.02)
+    run.kill(); assert run.wait()==-signal.SIGKILL
+    assert not (tmp_path/'out').exists()
+    simulate_scene(tmp_path/'clean.tif', tmp_path/'out', ('blur',), .5, 1, patches=1)
+    assert {p.name for p in tmp_path.iterdir()}=={'clean.tif','out'}
+    whole(tmp_path/'clean.tif', tmp_path/'out')
+
+# Memory
+
+PEAK = '''
+import resource, sys
+from rsqi.spoil import simulate_scene
+simulate_scene(sys.argv[1], sys.argv[2], ('cloud','blur','distortion','pixel_missing'), .5, 1, patches=2)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)
+'''
+
+def peak(source, out): # MB
+    done = subprocess.run([sys.executable, '-c', PEAK, source, out], capture_output=True, text=True, check=True, timeout=300)
+    return int(done.stdout)
+
+def test_memory_does_not_grow_with_the_scene(ground, tmp_path):
+    "a scene of 6000 x 6000 has 103 MB of pixels, and is never held"
+    form = dict(driver='GTiff', count=3, dtype='uint8', tiled=True, compress='deflate', zlevel=1)
+    for n in 1600, 6000:
+        with rasterio.open(tmp_path/f'{n}.tif', 'w', height=n, width=n, **form, **PLACED) as f:
+            strip = np.tile(ground[:,:256], (1,1,-(-n//560)))[:,:,:n]
+            for y in range(0, n, 256): f.write(strip[:,:min(256,n-y)], window=((y,min(y+256,n)),(0,n)))
+    small, large = (peak(tmp_path/f'{n}.tif', tmp_path/f'out{n}') for n in (1600,6000))
+    assert large-small<90, (small, large)
