@@ -209,7 +209,7 @@ def simulation_summary(made):
         mine = [p for p in made.patches if p['defect']==key]
         low, high = (f(p['severity'] for p in mine) for f in (min, max))
         span = f'{low:.3g}' if low==high else f'{low:.3g} to {high:.3g}'
-        lines.append(f"  {key:24s}{found['share']:.2%} of the ground, {mine[0]['measure']} {span} {mine[0]['unit']}, {found['penalty']:.1f} points")
+        lines.append(f"  {key:24s}{found['share']:.2%} of the ground, severity {span} {mine[0]['unit']}, {found['penalty']:.1f} points")
     return '\n'.join(lines)
 
 # %% ../nbs/50_cli.ipynb #01a86b36

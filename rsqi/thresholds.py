@@ -273,6 +273,17 @@ def _both_ways(block):
     planes = _planes(block)
     return planes, np.stack([cv2.transpose(p) for p in planes])
 
+# %% ../nbs/19_thresholds.ipynb #d27f68e5
+def _restless(planes):
+    "Which rows have an offset of their own, in a block where many do, (h,) bool"
+    cells = np.stack([cv2.resize(p, (max(p.shape[1]//8, 1), p.shape[0]), interpolation=cv2.INTER_AREA) for p in planes]).astype(np.float32)
+    step = np.median(jump := np.diff(cells, axis=1, prepend=cells[:,:1]), 2)
+    moved = (abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8)
+    many = np.maximum.reduceat(moved, range(0, step.shape[1], 16), 1).mean(1)>=.6
+    level = np.pad(np.cumsum(step, 1), ((0,0),(20,20)), 'edge')
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
+    return (abs(level[:,20:-20]-usual)[many]>=5).any(0)
+
 # %% ../nbs/19_thresholds.ipynb #499de165
 _SURE, _LIKELY, _SMALLEST = 1.5, 0., 16 # Log-odds, log-odds, pixels
 
@@ -281,13 +292,15 @@ def _lines(block, valid, sure, likely):
     masks = []
     for planes,v in zip(_both_ways(block), (valid, valid.T)):
         runs, odds = _judge(planes)
-        masks.append(_paint(runs[odds>likely], v) if odds.max(initial=-9)>sure else np.zeros(v.shape, bool))
+        masks.append(_paint(runs[odds>likely] if odds.max(initial=-9)>sure else (), v))
     return masks[0]|masks[1].T
 
 @detector('stripe_noise')
 def _stripes(block, valid):
     "Horizontal and vertical lines that no lens could have made"
-    return _lines(block, valid, _SURE, _LIKELY) if min(valid.shape)>=_SMALLEST else np.zeros(valid.shape, bool)
+    if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
+    rows, columns = map(_restless, _both_ways(block))
+    return _lines(block, valid, _SURE, _LIKELY) | (rows[:,None]|columns)&valid
 
 # %% ../nbs/19_thresholds.ipynb #1e97d948
 _THIN = np.ones((5,5), np.uint8)
