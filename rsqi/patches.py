@@ -104,6 +104,7 @@ def thinned(
 ): # (h,w) f32: share of the veil that is left
     "Return the weight that takes optical depth off a veil instead of paling it."
     depth = optical_depth(veil)
-    typical = np.quantile(depth[veil>=OPAQUE], .9)
-    left = np.maximum(depth-typical*(1-weight), 0)*np.minimum(4*weight, 1)
+    thick = depth[veil>=OPAQUE]
+    if not len(thick): return weight
+    left = np.maximum(depth-np.quantile(thick, .9)*(1-weight), 0)*np.minimum(4*weight, 1)
     return ((1-np.exp(-left))/np.maximum(veil, 1e-6)).astype(np.float32)

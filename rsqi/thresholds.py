@@ -279,7 +279,7 @@ def _restless(planes):
     cells = np.stack([cv2.resize(p, (max(p.shape[1]//8, 1), p.shape[0]), interpolation=cv2.INTER_AREA) for p in planes]).astype(np.float32)
     step = np.median(jump := np.diff(cells, axis=1, prepend=cells[:,:1]), 2)
     moved = (abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8)
-    many = np.maximum.reduceat(moved, range(0, step.shape[1], 16), 1).mean(1)>=.6
+    many = np.maximum.reduceat(moved, range(0, step.shape[1], 16), 1).mean(1)>=.45
     level = np.pad(np.cumsum(step, 1), ((0,0),(20,20)), 'edge')
     usual = np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
     return (abs(level[:,20:-20]-usual)[many]>=5).any(0)

@@ -6,8 +6,9 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rsqi.cli import main
 from rsqi.grid import Block
+from rsqi.patches import Patch, Recipe
 from rsqi.scene import Scene
-from rsqi.simulate import ORDER, degrade, degrade_told
+from rsqi.simulate import ORDER, cloud_and_light, degrade, degrade_told
 from rsqi.spoil import FIELDS, NAMES, simulate_scene
 from rsqi.taxonomy import default_taxonomy
 from rsqi.terrain import land
@@ -132,6 +133,19 @@ def test_holes_are_kept(ground, tmp_path):
     frame = pyogrio.read_dataframe(tmp_path/'out'/'defects.shp').explode()
     assert sum(len(g.interiors) for g in frame.geometry)>0
 
+def test_a_cloud_that_misses_its_block_is_drawn_again(ground, monkeypatch):
+    "its veil is empty, and no depth can be taken off"
+    import rsqi.spoil as spoil
+    calm, drawn = [np.zeros((200,220), np.float32)]*2, []
+    def missing_once(image, *args):
+        drawn.append(args)
+        return (image, *calm) if len(drawn)==1 else cloud_and_light(image, *args)
+    monkeypatch.setattr(spoil, 'cloud_and_light', missing_once)
+    image = np.ascontiguousarray(ground[:,:200,:220].transpose(1,2,0))
+    patch = Patch(1, 'cloud', Block(300,300,200,220))
+    _, marks = spoil.spoil_patch(image, np.zeros((200,220), np.uint8), patch, (900,900), Recipe(('cloud','shadow'), .6))
+    assert len(drawn)>1 and all(m.mask.any() for m in marks) and [m.key for m in marks]==['shadow','cloud']
+
 # The same again
 
 def test_the_seed_decides(ground, tmp_path):
@@ -206,7 +220,7 @@ def test_what_is_printed(ground, tmp_path, capfd, monkeypatch):
     assert line['defects']==['blur','cloud'] and line['found']['blur']['pixels']>0 and 'patches 2/2' in err and out.count('\n')==1
     assert main(['simulate', 'clean.tif', '--defect', 'blur', '--out', 'b', '--quiet'])==0
     out, err = capfd.readouterr()
-    assert err=='' and 'spread_px' in out and 'blur' in out
+    assert err=='' and 'blur ' in out and 'of the ground, severity' in out and ' px, ' in out
 
 def test_killed(ground, tmp_path):
     "nothing is where the result should be, and the next run clears up"
