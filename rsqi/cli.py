@@ -6,8 +6,9 @@
 __all__ = ['commands', 'CHOICES', 'command', 'Parser', 'Usage', 'inspect_options', 'config_options', 'number', 'positive',
            'count', 'named', 'band_list', 'config_of', 'inspect', 'conclude', 'say', 'verdict_line', 'write_report',
            'summary', 'sample_scene', 'demo_options', 'demo', 'report_options', 'report_again', 'simulate_options',
-           'simulate', 'simulation_line', 'simulation_summary', 'train_options', 'imagery', 'train', 'publish',
-           'startable', 'training_line', 'evaluate_options', 'evaluate_model', 'span', 'parser', 'main']
+           'simulate', 'simulation_line', 'simulation_summary', 'dataset_options', 'dataset', 'train_options',
+           'imagery', 'train', 'publish', 'startable', 'training_line', 'evaluate_options', 'evaluate_model', 'span',
+           'parser', 'main']
 
 # %% ../nbs/50_cli.ipynb #cc575515
 import argparse, json, os, sys
@@ -211,6 +212,18 @@ def simulation_summary(made):
         span = f'{low:.3g}' if low==high else f'{low:.3g} to {high:.3g}'
         lines.append(f"  {key:24s}{found['share']:.2%} of the ground, severity {span} {mine[0]['unit']}, {found['penalty']:.1f} points")
     return '\n'.join(lines)
+
+# %% ../nbs/50_cli.ipynb #1f2fb4de
+def dataset_options(p):
+    from rsqi.desk import options
+    options(p)
+
+@command('dataset', 'make datasets of scenes and annotations, audit them, ask about them',
+         'rsqi dataset build scenes --labels shapefiles --size 512,1024 --out blocks', dataset_options)
+def dataset(args):
+    from rsqi.desk import run
+    say(run(args))
+    return 0
 
 # %% ../nbs/50_cli.ipynb #01a86b36
 def train_options(p):
