@@ -103,7 +103,9 @@ def troubles(n, example, image, mask):
     labels, K = example.labels(), len(default_taxonomy())
     if mask is not None and example.told is not None:
         there = facts(mask).labels
-        if (there!=labels).any(): yield Case('labels', (n,), f'labels: {keys_of(labels, "en")}; mask: {keys_of(there, "en")}', f'标签：{keys_of(labels, "zh")}；掩膜：{keys_of(there, "zh")}', int((there!=labels).sum()))
+        en = f'labels: {keys_of(labels, "en")}; mask: {keys_of(there, "en")}'
+        zh = f'标签：{keys_of(labels, "zh")}；掩膜：{keys_of(there, "zh")}'
+        if (there!=labels).any(): yield Case('labels', (n,), en, zh, int((there!=labels).sum()))
     for text in filter(None, (example.description, example.more.get('description_en'))):
         said = labels_of(text)
         if (said!=labels).any(): yield Case('text', (n,), f'labels: {keys_of(labels, "en")}; “{text}”', f'标签：{keys_of(labels, "zh")}；“{text}”')
@@ -320,7 +322,8 @@ def audit_page(
     env.filters['count'] = lambda n: f'{n:,}'
     counts, tax = found.counts(), default_taxonomy()
     totals = {k: sum(c[k] for c in counts.values()) for k in ('blocks','clean',*tax.keys)}
-    checks = [(k, v, len(some := found.of(k)), [_shown(c, found) for c in some[:SHOWN]]) for k,v in CHECKS.items() if found.model or k not in ('unseen','seen')]
+    asked = {k: v for k,v in CHECKS.items() if found.model or k not in ('unseen','seen')}
+    checks = [(k, v, len(some := found.of(k)), [_shown(c, found) for c in some[:SHOWN]]) for k,v in asked.items()]
     asset = lambda name: Markup((folder/name).read_text(encoding='utf-8'))
     return env.get_template('audit.html.j2').render(name=found.name, lang=lang, version=__version__, css=asset('rsqi.css'), js=asset('rsqi.js'), counts=counts, totals=totals,
         top=max([totals[k] for k in ('clean',*tax.keys)]+[1]), defects=tax.defects, checks=checks, model=found.model, problems=_kinds(found.problems))

@@ -222,7 +222,10 @@ def dataset_options(p):
          'rsqi dataset build scenes --labels shapefiles --size 512,1024 --out blocks', dataset_options)
 def dataset(args):
     from rsqi.desk import run
-    say(run(args))
+    try: say(run(args))
+    except KeyboardInterrupt:
+        print('rsqi: stopped; nothing was written', file=sys.stderr)
+        return 130
     return 0
 
 # %% ../nbs/50_cli.ipynb #01a86b36

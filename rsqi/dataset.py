@@ -150,7 +150,9 @@ def told(cost):
 def _room(out, cost):
     home = next(p for p in (out, *out.parents) if p.exists())
     free = shutil.disk_usage(home).free
-    if cost.bytes>free: raise Refused(f'{out}: {told(cost)}, but its disk has {free/2**20:.0f} MB left; free space or keep fewer blocks (--clean, --size, --image jpeg)')
+    if cost.bytes>free:
+        raise Refused(f'{out}: {told(cost)}, but its disk has {free/2**20:.0f} MB left; free space or keep fewer blocks '
+                      '(--clean, --size, --image jpeg)')
 
 # %% ../nbs/45_dataset.ipynb #f27ac246
 class Dataset(NamedTuple):
@@ -217,7 +219,8 @@ def manifest_of(made, sources, problems, recipe):
     "Return what a dataset is made of, without the hashes of its files."
     layers = {l.path: l for s in sources for l in s.layers}
     of = lambda i, s: dict(name=s.name, sha256=s.sha256, shape=list(map(int, s.scene.shape)), gsd=s.scene.gsd, split='test' if made.test[i] else 'train',
-                           ground=made.group[i], layers=[l.name for l in s.layers], polygons=len(s.truth.annotations), blocks=sum(c.source==i for c in made.cuts))
+                           ground=made.group[i], layers=[l.name for l in s.layers], polygons=len(s.truth.annotations),
+                           blocks=sum(c.source==i for c in made.cuts))
     tools = {k: version(n) for k,n in dict(numpy='numpy', opencv='opencv-python-headless', pyarrow='pyarrow', rasterio='rasterio', shapely='shapely').items()}
     return dict(schema_version='1.0', versions=dict(rsqi=__version__, **tools), recipe=json.loads(json.dumps(asdict(recipe))), counts=counts(made),
                 notes=list(made.notes), scenes=[of(i, s) for i,s in enumerate(sources)],
@@ -226,11 +229,12 @@ def manifest_of(made, sources, problems, recipe):
 
 def counts(made):
     "Return how many blocks of each split and size there are, clean ones and with each defect."
-    out = {}
+    out, sizes = {}, sorted({c.size for c in made.cuts})
     for split,test in dict(train=False, test=True).items():
         mine = [c for c in made.cuts if made.test[c.source]==test]
         with_ = {d.key: sum(d.value in c.present for c in mine) for d in default_taxonomy()}
-        out[split] = dict(blocks=len(mine), clean=sum(not c.present for c in mine), sizes={str(s): sum(c.size==s for c in mine) for s in sorted({c.size for c in made.cuts})}, **with_)
+        cut = {str(s): sum(c.size==s for c in mine) for s in sizes}
+        out[split] = dict(blocks=len(mine), clean=sum(not c.present for c in mine), sizes=cut, **with_)
     return out
 
 # %% ../nbs/45_dataset.ipynb #566cd283

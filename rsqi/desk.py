@@ -58,12 +58,14 @@ def build_options(p):
     p.add_argument('--dry-run', action='store_true', help='say what would be made, and write nothing')
     more = p.add_argument_group('how annotations are read')
     more.add_argument('--type-field', metavar='NAME', help='field of the error types (default: found by its values)')
-    more.add_argument('--alias', type=alias_of, action='append', default=[], metavar='NAME=KEY', help='another name of a defect, or of `ignored` or `background`; may be repeated')
+    more.add_argument('--alias', type=alias_of, action='append', default=[], metavar='NAME=KEY',
+                      help='another name of a defect, or of `ignored` or `background`; may be repeated')
     more.add_argument('--labels-crs', metavar='CRS', help='coordinate system of all layers, such as EPSG:4490 (default: their own)')
     more.add_argument('--unknown', choices=('refuse','ignore'), default='refuse', help='what unknown types are: refused (default), or ignored ground (255)')
     more.add_argument('--unlabelled', choices=('refuse','skip','clean'), default='refuse', help='what a scene without annotations is (default: refused)')
-    for name,help in ('--overwrite','replace another dataset in DIR'), ('--json','print what was made as one JSON line and nothing else'), ('--quiet','no progress on stderr'):
-        p.add_argument(name, action='store_true', help=help)
+    p.add_argument('--overwrite', action='store_true', help='replace another dataset in DIR')
+    p.add_argument('--json', action='store_true', help='print what was made as one JSON line and nothing else')
+    p.add_argument('--quiet', action='store_true', help='no progress on stderr')
 
 # %% ../nbs/49_desk.ipynb #89f4c20f
 def recipe_of(args):
@@ -95,7 +97,9 @@ def built_summary(made):
     from rsqi.dataset import Cost, told
     known = made.manifest
     n = {s: c['blocks'] for s,c in known['counts'].items()}
-    lines = [f"{sum(n.values())} blocks of {len(known['scenes'])} scene{'s'*(len(known['scenes'])>1)}: {n['train']} to train, {n['test']} to test" + (f', in {made.dir}' if made.dir else f"; {told(Cost(**known['cost']))}; nothing was written")]
+    scenes = f"{len(known['scenes'])} scene{'s'*(len(known['scenes'])>1)}"
+    where = f', in {made.dir}' if made.dir else f"; {told(Cost(**known['cost']))}; nothing was written"
+    lines = [f"{sum(n.values())} blocks of {scenes}: {n['train']} to train, {n['test']} to test{where}"]
     for key in ('clean', *(k for k in known['counts']['train'] if k not in ('blocks','clean','sizes'))):
         each = [known['counts'][s][key] for s in ('train','test')]
         if any(each): lines.append(f'  {key:24s}{each[0]:7d}{each[1]:7d}')

@@ -126,7 +126,8 @@ def gather(
     scenes = {p: known(p) for p in files}
     named, rest = match(files, labels)
     read, problems = read_all({*chain(*named.values())}, rest, labels, recipe.reading, progress)
-    own = {p: [read[l] for l in named[p]] or by_place(scenes[p], [read[l] for l in rest if l in read], len(files)>1 or Path(labels).is_dir(), recipe) for p in files}
+    others, choosy = [read[l] for l in rest if l in read], len(files)>1 or Path(labels).is_dir()
+    own = {p: [read[l] for l in named[p]] or by_place(scenes[p], others, choosy, recipe) for p in files}
     own = {p: layers for p,layers in own.items() if _labelled(p, layers, labels, recipe)}
     if not own: raise Refused(f'no scene has annotations in {labels}; name the layers after the scenes')
     found = []
@@ -162,7 +163,8 @@ def _labelled(path, layers, labels, recipe):
     "Tell whether a scene takes part; refuse one that nobody has annotated."
     if layers or recipe.unlabelled=='clean': return True
     if recipe.unlabelled=='skip': return False
-    raise Refused(f'{path}: no annotations belong to it in {labels}; name its layer after it and give it a field of error types (--type-field), or say what such scenes are with --unlabelled clean or skip')
+    raise Refused(f'{path}: no annotations belong to it in {labels}; name its layer after it and give it a field of error types '
+                  '(--type-field), or say what such scenes are with --unlabelled clean or skip')
 
 def _annotated(layers, scene, how):
     marks, said = [], []
@@ -196,7 +198,8 @@ def settled(problems, found, how):
     for s in found:
         for l in s.layers:
             if off[l.name] and l.name not in hit:
-                raise Refused(f'{l.path}: none of its {len(l.geometry)} polygons lies on {s.name}; give the layer that belongs to it, or its coordinate system with --labels-crs')
+                raise Refused(f'{l.path}: none of its {len(l.geometry)} polygons lies on {s.name}; give the layer that belongs to it, '
+                              'or its coordinate system with --labels-crs')
     unknown = {p.what: p for _,p in reversed(kept) if p.kind=='unknown_type'}
     if unknown and how.unknown=='refuse': raise Refused(_strange(unknown))
     return list(dict.fromkeys(kept))
