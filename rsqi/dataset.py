@@ -105,6 +105,7 @@ def admit(out, overwrite):
     "Refuse a folder that may not be written."
     if out.exists() and not out.is_dir(): raise Refused(f'{out} is a file; name a folder for the dataset')
     inside = {p.name for p in out.iterdir()} if out.exists() else set()
+    inside |= {p.name for p in (out/'data').iterdir() if not re.fullmatch(r'(train|test)-\d{5}\.parquet', p.name)} if (out/'data').is_dir() else set()
     if inside and (inside-MADE or 'manifest.json' not in inside):
         raise Refused(f'{out} is not empty and holds other files than a dataset; name another folder (nothing was deleted)')
     if inside and not overwrite: raise Refused(f'{out} holds a dataset; name another folder or add --overwrite')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['tasks', 'task', 'options', 'run', 'sizes_of', 'alias_of', 'build_options', 'recipe_of', 'build', 'built_line',
-           'built_summary', 'problem_lines', 'pairs_options', 'pairs', 'audit_options', 'audit']
+           'built_summary', 'problem_lines', 'fitting', 'pairs_options', 'pairs', 'audit_options', 'audit']
 
 # %% ../nbs/49_desk.ipynb #e3838cf6
 import json, sys
@@ -114,6 +114,16 @@ def problem_lines(problems, most=8):
         where = ' '.join(str(w) for w in (p['file'], p['row'] and f"row {p['row']}", p['what'] and f"({p['what']})") if w)
         yield f"  {len(some)} x {p['done']}: {where}{', ...' if len(some)>1 else ''}"
 
+# %% ../nbs/49_desk.ipynb #429e5a48
+def fitting(out, suffix, dir):
+    "Refuse a file to write that has another suffix, is a folder, has no folder, or is part of the dataset itself."
+    from rsqi.refusals import Refused
+    out, home = Path(out), Path(dir).resolve()
+    if out.suffix.lower()!=suffix: raise Refused(f'{out}: the name must end in {suffix}; name another file')
+    if out.is_dir() or not out.resolve().parent.is_dir(): raise Refused(f'{out}: it is a folder, or its folder does not exist; name another file')
+    inside = home==out.resolve() or home in out.resolve().parents
+    if inside and suffix!='.html': raise Refused(f'{out} lies inside the dataset; name a file elsewhere')
+
 # %% ../nbs/49_desk.ipynb #a8efee50
 def pairs_options(p):
     p.add_argument('dir', help="a dataset: ours, or one with the paper's four columns")
@@ -127,8 +137,8 @@ def pairs_options(p):
 def pairs(args):
     from rsqi.dataset import read_dataset
     from rsqi.pairs import pairs_of, write_pairs
-    from rsqi.refusals import Refused, refusing
-    if not Path(args.out).resolve().parent.is_dir(): raise Refused(f'{args.out}: its folder does not exist; make it or name another')
+    from rsqi.refusals import refusing
+    fitting(args.out, '.jsonl', args.dir)
     with refusing():
         known = ((e.name, e.labels() if (m := e.mask()) is None else m) for e in read_dataset(args.dir, args.split))
         n = write_pairs(pairs_of(known, args.seed, args.lang, args.mode), args.out)
@@ -149,6 +159,7 @@ def audit(args):
     from rsqi.inspection import put
     from rsqi.progress import track
     from rsqi.refusals import refusing
+    if args.out: fitting(args.out, '.html', args.dir)
     with refusing():
         found = audit_dataset(args.dir, None if args.model=='none' else args.model, None if args.quiet else track)
         page = Path(args.out or (Path(args.dir) if Path(args.dir).is_dir() else Path(args.dir).parent)/'audit.html')
