@@ -24,6 +24,7 @@ from .grid import Grid
 from .pairs import facts, labels_of
 from .progress import silent
 from .refusals import Refused
+from .sections import templates
 from .show import data_uri, overlay
 from .taxonomy import IGNORED, default_taxonomy
 
@@ -315,17 +316,14 @@ def audit_page(
     lang='en',  # Language it opens in, `en` or `zh`; both are inside
 ):
     "Return an audit as an HTML page."
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import StrictUndefined
     from markupsafe import Markup
-    folder = Path(str(files('rsqi')))/'templates'/'rsqi'
-    env = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    env.filters['count'] = lambda n: f'{n:,}'
     counts, tax = found.counts(), default_taxonomy()
     totals = {k: sum(c[k] for c in counts.values()) for k in ('blocks','clean',*tax.keys)}
     asked = {k: v for k,v in CHECKS.items() if found.model or k not in ('unseen','seen')}
     checks = [(k, v, len(some := found.of(k)), [_shown(c, found) for c in some[:SHOWN]]) for k,v in asked.items()]
-    asset = lambda name: Markup((folder/name).read_text(encoding='utf-8'))
-    return env.get_template('audit.html.j2').render(name=found.name, lang=lang, version=__version__, css=asset('rsqi.css'), js=asset('rsqi.js'), counts=counts, totals=totals,
+    asset = lambda name: Markup((files('rsqi')/'templates'/'rsqi'/name).read_text(encoding='utf-8'))
+    return templates().overlay(undefined=StrictUndefined).get_template('audit.html.j2').render(name=found.name, lang=lang, version=__version__, css=asset('rsqi.css'), js=asset('rsqi.js'), counts=counts, totals=totals,
         top=max([totals[k] for k in ('clean',*tax.keys)]+[1]), defects=tax.defects, checks=checks, model=found.model, problems=_kinds(found.problems))
 
 def _shown(case, found):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNKNOWN', 'LINES', 'MASK_VALUES', 'MIN_PX', 'SEEN', 'ODDS', 'FRIENDS', 'DRAWN', 'Sample', 'data_folder', 'places',
            'images_of', 'read_rgb', 'masked', 'labelled', 'twins', 'twin_paths', 'difference', 'real_clouds',
-           'sea_fields', 'twin_fields', 'optical_depth', 'cloud_bank', 'cut', 'to_sample', 'tone', 'form', 'contrast',
+           'sea_fields', 'twin_fields', 'depth_above', 'cloud_bank', 'cut', 'to_sample', 'tone', 'form', 'contrast',
            'tear', 'visible', 'draw_keys', 'spoil', 'worn_after', 'blank', 'clear_twins', 'Supply', 'near_cloud']
 
 # %% ../nbs/17_crops.ipynb #e799ae22
@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from .taxonomy import default_taxonomy
 from .fields import fractal, grey, highest, lowest
-from .simulate import ORDER, layers
+from .simulate import ORDER, layers, optical_depth
 from .moods import DECOYS, drawn, dressed, recolour, relit, wear
 
 # %% ../nbs/17_crops.ipynb #f054a4e2
@@ -153,14 +153,14 @@ def sea_fields(root):
 def twin_fields(root):
     "Return the optical depth of real clouds above ground, from their clear twins, (h,w) f16 each."
     pairs = [pair for place in places('cloud','train') if 'cloud_pairs' in place for pair in twin_paths(images_of(root, place))]
-    found = [optical_depth(read_rgb(cloudy), read_rgb(clear)) for cloudy,clear in pairs]
+    found = [depth_above(read_rgb(cloudy), read_rgb(clear)) for cloudy,clear in pairs]
     return [f for f in found if np.ptp(f)>.3]
 
-def optical_depth(cloudy, clear):
+def depth_above(cloudy, clear):
     "Tell the optical depth of a cloud from a clear twin, (h,w) f16: Beer-Lambert's law for a white cloud over that ground."
     a, b = (cv2.GaussianBlur(grey(i), (0,0), .8) for i in (cloudy, clear))
     alpha = (a-b-np.quantile(a-b, .05))/np.maximum(245-b, 60)
-    return -np.log(1-np.clip(alpha-.03, 0, .96)).astype(np.float16)
+    return optical_depth(np.clip(alpha-.03, 0, .96)).astype(np.float16)
 
 def cloud_bank(root):
     "Return `(shape, rng) -> (h,w)` that cuts cloud density from photographs: over dark sea, and over ground with a clear twin."

@@ -47,6 +47,7 @@ def wear(image, rng):
     return image
 
 def _byte(x): return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+def _kept(x): return np.clip(np.rint(x), 1, 254).astype(np.uint8) # pure black and white would be lost pixels
 
 # %% ../nbs/16_moods.ipynb #385f74dd
 def drawn(
@@ -71,7 +72,7 @@ def dressed(
     gain = np.clip(db/np.maximum(da, 6), .4, 2.2)
     x = image.astype(np.float32)
     there = (x-a.T.astype(np.float32))*gain.T.astype(np.float32)+b.T.astype(np.float32)
-    return np.clip(np.rint(x+(there-x)*np.float32(part)), 1, 254).astype(np.uint8)
+    return _kept(x+(there-x)*np.float32(part))
 
 # %% ../nbs/16_moods.ipynb #e2124bb9
 def relit(image, rng):
@@ -79,7 +80,7 @@ def relit(image, rng):
     field = fractal(image.shape[:2], rng, scale=rng.uniform(.9,1.6), roughness=.2, octaves=2)-.5
     tint = 1+rng.normal(0, .15, 3)
     light = 1+field[...,None]*(rng.uniform(.05,.3)*tint).astype(np.float32)
-    return np.clip(np.rint(image*light), 1, 254).astype(np.uint8)
+    return _kept(image*light)
 
 # %% ../nbs/16_moods.ipynb #17483fc6
 def snowed(image, rng):
@@ -96,8 +97,6 @@ def snowed(image, rng):
     lit = np.clip(rng.uniform(.7,.95)*own**np.float32(rng.uniform(.4,1.2))+rng.uniform(0,.15)*slope, .15, 1.1)[...,None]
     white = np.concatenate([lit**1.15, lit, lit**.85], 2)*np.float32(rng.uniform(225,262))
     return _kept(image+(white-image)*cover)
-
-def _kept(x): return np.clip(np.rint(x), 1, 254).astype(np.uint8)
 
 # %% ../nbs/16_moods.ipynb #639a00f5
 def calmed(image, rng):

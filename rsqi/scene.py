@@ -6,14 +6,14 @@
 __all__ = ['PURE', 'NEARLY', 'CELL', 'COLLARS', 'paint', 'is_pure', 'lattice', 'pieces', 'Scene']
 
 # %% ../nbs/08_scene.ipynb #b5eafd4b
-import hashlib, math, threading
+import math, threading
 from contextlib import contextmanager
 from pathlib import Path
 import cv2
 import numpy as np
 from .grid import Block
 from .ground import Collar, Stretch, find_collar, find_runs
-from .raster import SceneError, all_equal, ask_twice, declared_ground, gdal_env, layout, locate, open_raster
+from .raster import SceneError, all_equal, ask_twice, declared_ground, gdal_env, layout, locate, open_raster, digest
 from .raster import pick_bands, pixel_size, read_raw, unreadable, why, window
 
 # %% ../nbs/08_scene.ipynb #04321c26
@@ -299,11 +299,7 @@ class Scene:
 
     def sha256(self):
         "Return the SHA-256 of the file's bytes, hex; where a raster has several, of all but overviews and statistics."
-        digest = hashlib.sha256()
-        for f in self._files:
-            with open(f, 'rb') as stream:
-                while chunk := stream.read(2**20): digest.update(chunk)
-        return digest.hexdigest()
+        return digest(self._files)
 
     @property
     def notes(self):

@@ -10,6 +10,7 @@ __all__ = ['OPAQUE', 'MEANING', 'MEASURES', 'ORDER', 'cloud_field', 'haze', 'los
 # %% ../nbs/15_simulate.ipynb #d6674e33
 import numpy as np
 from functools import partial
+from inspect import signature
 from typing import NamedTuple
 from .taxonomy import default_taxonomy
 from .fields import highest, lowest
@@ -89,7 +90,7 @@ def damage(
     ways = mechanisms[defect.key]
     way = list(ways.values())[rng.integers(len(ways))]
     name = way.__name__
-    way = partial(way, bank=bank) if bank is not None and name in ('cloud_field','lost_sun') else way
+    way = partial(way, bank=bank) if bank is not None and 'bank' in signature(way).parameters else way
     after, mask, told = _never_empty(way, name, image.astype(np.float32), rng, strength)
     return Damage(to_bytes(after, image, defect), mask, name, told)
 

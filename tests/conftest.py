@@ -31,3 +31,17 @@ def land(H, W, bands=3, seed=0): # (bands,H,W) u8, 20-235
     image[:, H//2:H//2+3, W//4:W//2] = 0
     image[:, :H//3, W//2::7] += 18
     return image.astype(np.uint8)
+
+def write(path, a, **profile): # a: (bands,H,W)
+    import rasterio, warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        profile = {'driver':'GTiff', **profile}
+        with rasterio.open(path, 'w', count=len(a), height=a.shape[1], width=a.shape[2], dtype=a.dtype, **profile) as f: f.write(a)
+    return path
+
+def read(path):
+    import rasterio, warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        with rasterio.open(path) as f: return f.read(), f.profile, f.crs, f.transform

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 import cv2, jsonschema, numpy as np, pyarrow.parquet as pq, pyogrio, pytest, rasterio, shapely
 from rasterio.transform import Affine
-from conftest import land
+from conftest import land, read, write
 import rsqi.pipeline
 from rsqi import __version__
 from rsqi.cli import commands, main
@@ -26,18 +26,6 @@ class Said(NamedTuple):
 
     @property
     def lines(self): return self.err.splitlines()
-
-def write(path, a, **profile): # a: (bands,H,W)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        profile = {'driver':'GTiff', **profile}
-        with rasterio.open(path, 'w', count=len(a), height=a.shape[1], width=a.shape[2], dtype=a.dtype, **profile) as f: f.write(a)
-    return path
-
-def read(path):
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        with rasterio.open(path) as f: return f.read(), f.profile, f.crs, f.transform
 
 def call(argv):
     "Run a command in this process; return its status and what it warned of."

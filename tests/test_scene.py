@@ -9,19 +9,13 @@ from hypothesis import given, settings, strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, from_origin
 from scipy import ndimage
+from conftest import write
 from rsqi.grid import Block, Grid
 from rsqi.ground import Stretch, find_collar, is_collar
 from rsqi.scene import Scene, SceneError
 
 ROOT = Path(__file__).parent.parent
 WEIRD = Path(os.environ.get('RSQI_DATA', ROOT.parent/'shared/data'))/'weird'
-
-def write(path, a, **profile): # a: (bands,H,W)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        profile = {'driver':'GTiff', **profile}
-        with rasterio.open(path, 'w', count=len(a), height=a.shape[1], width=a.shape[2], dtype=a.dtype, **profile) as f: f.write(a)
-    return path
 
 def noise(*shape, lo=20, hi=230, dtype=np.uint8, seed=0): return np.random.default_rng(seed).integers(lo, hi, shape).astype(dtype)
 def everything(s): return Block(0, 0, *s.shape)

@@ -1,9 +1,10 @@
 "`rsqi simulate` as its users meet it: files that agree with each other, on scenes of every kind, or one line and nothing."
-import json, signal, subprocess, sys, time, warnings
+import json, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pyogrio, pytest, rasterio
 from rasterio.features import rasterize
 from rasterio.transform import Affine
+from conftest import read, write
 from rsqi.cli import main
 from rsqi.grid import Block
 from rsqi.patches import Patch, Recipe
@@ -18,18 +19,6 @@ PLACED = dict(crs='EPSG:32648', transform=Affine(.5,0,5e5,0,-.5,3e6))
 
 @pytest.fixture(scope='module')
 def ground(): return land((420,560), np.random.default_rng(1)).transpose(2,0,1) # (3,H,W) u8
-
-def write(path, a, **profile): # a: (bands,H,W)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        profile = {'driver':'GTiff', **profile}
-        with rasterio.open(path, 'w', count=len(a), height=a.shape[1], width=a.shape[2], dtype=a.dtype, **profile) as f: f.write(a)
-    return path
-
-def read(path):
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        with rasterio.open(path) as f: return f.read(), f.profile, f.crs, f.transform
 
 def tree(folder): return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in Path(folder).rglob('*')}
 
