@@ -155,10 +155,10 @@ def _smear_region(image, after, rng, strength):
     return mix(image, after, feather(mask, rng.uniform(0,4))), mask
 
 # %% ../nbs/12_faults.ipynb #45e720fb
-def _displaced(image, dx, dy, rng, strength):
-    "Displace a region, fading to nothing outside it."
+def _displaced(image, dx, dy, rng, strength, whole=False):
+    "Displace a region, or all of the block, fading to nothing outside it."
     shape = image.shape[:2]
-    mask = outline(shape, rng, max(.06, cover(rng, strength)))
+    mask = np.ones(shape, bool) if whole else outline(shape, rng, max(.06, cover(rng, strength)))
     weight = feather(mask, rng.uniform(4,24))
     shift = np.stack([dx*weight, dy*weight], 2).astype(np.float32)
     return warp(image, shift), weight>=.35, dict(shift=shift)
@@ -191,12 +191,13 @@ def whirl(image, rng, strength):
 
 @mechanism('distortion')
 def jitter(image, rng, strength):
-    turn = rng.random()<.5
+    "The platform trembles while it scans: every line is displaced as one, mostly all through the block."
+    turn, whole = rng.random(2)<(.5,.6)
     n = image.shape[1 if turn else 0]
-    wobble = (fractal((1,max(n,8)), rng, scale=rng.uniform(3,30)/n, roughness=.5, octaves=3)[0,:n]-.5)*(9+strength*rng.uniform(6,24))
+    wobble = (fractal((1,max(n,8)), rng, scale=10**rng.uniform(.5,2)/n, roughness=.5, octaves=3)[0,:n]-.5)*(9+strength*rng.uniform(6,24))
     shift = np.broadcast_to(wobble[None,:] if turn else wobble[:,None], image.shape[:2])
     zero = np.zeros(image.shape[:2], np.float32)
-    return _displaced(image, *((zero, shift) if turn else (shift, zero)), rng, strength)
+    return _displaced(image, *((zero, shift) if turn else (shift, zero)), rng, strength, whole)
 
 @mechanism('distortion')
 def broken_relief(image, rng, strength):
@@ -271,7 +272,7 @@ def burnt_cloud(image, rng, strength):
     "A bright cloud drives one or two bands past their top, where they fall to nothing: a yellow, blue or red cloud."
     alpha = opacity(density(image.shape[:2], rng), float(np.clip(rng.beta(1.2,3), .02, .6)), .8+2*strength)
     after = cover_with_cloud(image, alpha, rng)
-    lost = np.clip((alpha-rng.uniform(.3,.5))/rng.uniform(.02,.15), 0, 1)
+    lost = np.clip((alpha-rng.uniform(.15,.28))/rng.uniform(.02,.12), 0, 1) # gone wherever it would count as cloud
     push, bands = rng.uniform(.6,1), rng.choice(3, rng.integers(1,3), replace=False)
     fall = np.where(np.isin(np.arange(3), bands), push, 0).astype(np.float32)
     return after*(1-lost[...,None]*fall), lost>=.5, dict(push=push)

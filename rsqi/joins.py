@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['retone', 'step_across', 'two_exposures', 'patched_frame', 'graded_strips', 'shifted_side', 'shifted_frame',
-           'short_lines', 'dashed_lines', 'scan_lines', 'line_cluster', 'restless_rows', 'points', 'clusters',
-           'packets', 'lost_corner']
+           'unadjusted_frames', 'short_lines', 'dashed_lines', 'scan_lines', 'line_cluster', 'restless_rows', 'points',
+           'clusters', 'packets', 'lost_corner']
 
 # %% ../nbs/13_joins.ipynb #f14aa9f8
 import math
@@ -106,6 +106,22 @@ def shifted_frame(image, rng, strength):
     other = _moved(image, dx, dy)
     edge = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3)-cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 3)
     return np.where(inside[...,None], other, image), band(edge), _moved_by(inside, dx, dy)
+
+@mechanism('stitching_misalignment')
+def unadjusted_frames(image, rng, strength):
+    "Frames laid side by side without an adjustment: each is cut off square, shifted and turned by itself."
+    (h,w), counts = image.shape[:2], rng.permutation([rng.integers(1,3), rng.integers(0,3)])
+    (ys,xs) = (np.sort(rng.uniform(.1,.9,n))*side for n,side in zip(counts, (h,w)))
+    row, column = np.searchsorted(ys, np.arange(h)), np.searchsorted(xs, np.arange(w))
+    frame, after, told = row[:,None]*(len(xs)+1)+column, image, []
+    for i in range(1, (len(ys)+1)*(len(xs)+1)):
+        here, angle, size = frame==i, rng.uniform(0, 2*np.pi), 2.5+strength*rng.uniform(1.5,24)
+        dx, dy, turn = size*np.cos(angle), size*np.sin(angle), rng.normal(0,.5)*strength
+        after = np.where(here[...,None], _moved(image, dx, dy, turn), after)
+        told.append(_moved_by(here, dx, dy, turn))
+    off = [np.abs(np.arange(n)[:,None]+.5-cuts).min(1, initial=np.inf) for n,cuts in ((h,ys), (w,xs))]
+    largest = max(told, key=lambda t: t['offset_px'])
+    return after, band(np.minimum(off[0][:,None], off[1])), dict(largest, shift=sum(t['shift'] for t in told))
 
 # %% ../nbs/13_joins.ipynb #69fa0f7a
 def _strokes(shape, rng, count, upright=.92):

@@ -25,7 +25,7 @@ def recolour(
         dull = grey(x)[...,None]
         x = dull+(x-dull)*np.float32(rng.uniform(.35,1.5))
     if rng.random()<.6: x = x*(1+rng.normal(0,.07,3)).astype(np.float32)
-    if rng.random()<.4: x = x.mean()+(x-x.mean())*np.float32(rng.uniform(.55,1.25))+np.float32(rng.normal(0,14))
+    if rng.random()<.4: x = x.mean()+(x-x.mean())*np.float32(rng.uniform(.72,1.3))+np.float32(rng.normal(0,12)) # duller still is haze
     if rng.random()<.06: x = np.repeat(grey(x)[...,None], 3, 2)
     edge = 0 if rng.random()<.3 else 1 # most renderings keep clear of pure black and white
     return np.clip(np.rint(x), edge, 255-edge).astype(np.uint8)
