@@ -181,9 +181,14 @@ def _sides(runs, h):
     k,y = runs[:,0], runs[:,1]
     return np.stack([y-3, y-2, y-1, y, y+k//2, y+k-1, y+k, y+k+1, y+k+2], 1).clip(0, h-1)
 
+def _drawn(raised):
+    "Where along runs a line is drawn, (N,L) bool, from how it stands out in each plane (3,N,L): the dashes, not their gaps"
+    along = (raised*raised.mean(2, keepdims=True)).sum(0)
+    return along>=.4*np.sort(along, 1)[:,[3*along.shape[1]//4]]
+
 def _end(planes, rows, look, start, half, way):
     "Walk from `start`, well inside, outwards: the last column of the line, and how much of it goes on beside that end"
-    plane, sign, contrast = look
+    plane, sign, contrast, dashed = look
     t = np.arange(-40, 16)
     x = start[:,None]+way*t
     inside, x = (x>=0)&(x<planes.shape[2]), x.clip(0, planes.shape[2]-1)
@@ -191,6 +196,7 @@ def _end(planes, rows, look, start, half, way):
     on = (v[:,3:6].mean(1)-(v[:,2]+v[:,6])/2>.5*contrast[:,None]) & inside
     off = ~(on[:,:-2]|on[:,1:-1]|on[:,2:]) & (t[:-2]>=-half[:,None].clip(0, 40))  # three in a row
     end = np.where(off.any(1), off.argmax(1), off.shape[1])
+    end = np.where(dashed, on.shape[1]-on[:,::-1].argmax(1), end)                 # a gap ends no dashed line
     end[~on.any(1)] = 0
     beyond = inside&(np.arange(len(t))>end[:,None])&(np.arange(len(t))<end[:,None]+9)
     n = beyond.sum(1)
@@ -207,16 +213,19 @@ def _marks(planes, runs):
     rows, N = _sides(runs, h), np.arange(len(runs))
     cols = (a[:,None]+(b-a)[:,None]*(np.arange(_ALONG)+.5)/_ALONG).astype(int)
     v = planes[:, rows[:,:,None], cols[:,None,:]].astype(np.float32)            # (3,N,9,32)
-    rise = np.median(v[:,:,3:6].mean(2)-(v[:,:,2]+v[:,:,6])/2, 2)               # (3,N)
+    raised = v[:,:,3:6].mean(2)-(v[:,:,2]+v[:,:,6])/2                           # (3,N,32)
+    on = _drawn(raised)
+    share = on.mean(1)
+    rise = np.where(share>.8, np.median(raised, 2), (raised*on).mean(2)/share)  # (3,N)
     noise = (abs(np.diff(v[:,:,:3], axis=2)).mean((2,3))+abs(np.diff(v[:,:,6:], axis=2)).mean((2,3)))/2+1
     j = np.argmax(abs(rise)/noise, 0)
     sign, contrast = np.where(rise[j,N]<0, -1, 1), abs(rise[j,N])+.01
-    ends = [_end(planes, rows, (j,sign,contrast), start, (b-a)//2, way) for start,way in ((b-1,1), (a,-1))]
+    ends = [_end(planes, rows, (j,sign,contrast,share<=.8), start, (b-a)//2, way) for start,way in ((b-1,1), (a,-1))]
     (last,ghost), (first,ghost2) = ends
     first, last = np.maximum(first+1, 0), np.minimum(last, w)
     length, z = np.maximum(last-first, 0), contrast/noise[j,N]
     strong = np.log(z.clip(1, 30))
-    marks = np.stack([strong, np.log(length.clip(4, 256)/16), strong*_softness(v[j,N].mean(2)*sign[:,None]),
+    marks = np.stack([strong, np.log(length.clip(4, 256)/16), strong*_softness((v[j,N]*on[:,None]).mean(2)*(sign/share)[:,None]),
                       np.maximum(ghost, ghost2).clip(0, 1), _colour(rise), (k-1).clip(0, 3)/2, _constancy(v[0])], 1)
     return marks, first, np.maximum(last, first), (contrast>=4)&(length>=8)
 
@@ -259,13 +268,15 @@ def _judge(planes):
     order = np.argsort(-odds)
     return runs[order], odds[order]
 
-def _paint(runs, valid):
-    "Mask of `runs`, leaving out those beside invalid ground and gaps between surer ones"
+def _paint(planes, runs, valid):
+    "Mask of `runs` without the gaps of dashed ones, leaving out those beside invalid ground or between surer ones"
     mask = np.zeros(valid.shape, bool)
     for k,y,a,b in runs:
         if valid[max(y-1,0):y+k+1, a:b].mean()<.9: continue
         between = y>0 and y+k<len(mask) and min(mask[y-1,a:b].mean(), mask[y+k,a:b].mean())>.5
-        if not between: mask[y:y+k,a:b] = True
+        if between: continue
+        inside, above, below = planes[:,y:y+k,a:b].mean(1), planes[:,max(y-1,0),a:b], planes[:,min(y+k,len(mask)-1),a:b]
+        mask[y:y+k,a:b] |= _drawn(cv2.blur(inside-above/2-below/2, (3,1))[:,None])[0]
     return mask
 
 def _both_ways(block):
@@ -274,15 +285,27 @@ def _both_ways(block):
     return planes, np.stack([cv2.transpose(p) for p in planes])
 
 # %% ../nbs/19_thresholds.ipynb #d27f68e5
+_ECHO, _SOFT = .42, .05 # Largest autocorrelation of independent rows after its first fall, and of their steps
+_RESTLESS = 3. # Log-odds that such rows are noise
+
+def _independent(offset):
+    "Whether row offsets (N,h) neither come back after a period nor pass softly from one row to the next, (N,) bool"
+    step, n = np.diff(offset), offset.shape[1]
+    soft = (step[:,1:]*step[:,:-1]).mean(1)/np.maximum((step**2).mean(1), 1e-6)
+    power = abs(np.fft.rfft(offset-offset.mean(1, keepdims=True), 2*n))**2
+    echo = np.fft.irfft(power)[:,:n//3]/(n-np.arange(n//3))
+    echo = echo/np.maximum(echo[:,:1], 1e-6)*(np.cumsum(echo<0, 1)>0)
+    return (echo.max(1)<=_ECHO) & (soft<=_SOFT)
+
 def _restless(planes):
     "Which rows have an offset of their own, in a block where many do, (h,) bool"
     cells = np.stack([cv2.resize(p, (max(p.shape[1]//8, 1), p.shape[0]), interpolation=cv2.INTER_AREA) for p in planes]).astype(np.float32)
     step = np.median(jump := np.diff(cells, axis=1, prepend=cells[:,:1]), 2)
     moved = (abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8)
     many = np.maximum.reduceat(moved, range(0, step.shape[1], 16), 1).mean(1)>=.45
-    level = np.pad(np.cumsum(step, 1), ((0,0),(20,20)), 'edge')
-    usual = np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
-    return (abs(level[:,20:-20]-usual)[many]>=5).any(0)
+    level = np.pad(np.cumsum(step, 1)[many], ((0,0),(20,20)), 'edge')
+    offset = level[:,20:-20]-np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
+    return (abs(offset)[_independent(offset)]>=5).any(0)
 
 # %% ../nbs/19_thresholds.ipynb #499de165
 _SURE, _LIKELY, _SMALLEST = 1.5, 0., 16 # Log-odds, log-odds, pixels
@@ -292,7 +315,7 @@ def _lines(block, valid, sure, likely):
     masks = []
     for planes,v in zip(_both_ways(block), (valid, valid.T)):
         runs, odds = _judge(planes)
-        masks.append(_paint(runs[odds>likely] if odds.max(initial=-9)>sure else (), v))
+        masks.append(_paint(planes, runs[odds>likely] if odds.max(initial=-9)>sure else (), v))
     return masks[0]|masks[1].T
 
 @detector('stripe_noise')
@@ -301,36 +324,6 @@ def _stripes(block, valid):
     if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
     rows, columns = map(_restless, _both_ways(block))
     return _lines(block, valid, _SURE, _LIKELY) | (rows[:,None]|columns)&valid
-
-# %% ../nbs/19_thresholds.ipynb #1e97d948
-_THIN = np.ones((5,5), np.uint8)
-
-def _odd_colour(plane, units=4, least=16):
-    "Where `plane` (h,w) holds something thinner than five pixels that stands out, u8"
-    thin = cv2.max(cv2.morphologyEx(plane, cv2.MORPH_TOPHAT, _THIN), cv2.morphologyEx(plane, cv2.MORPH_BLACKHAT, _THIN))
-    h,w = plane.shape
-    noise = cv2.blur(cv2.resize(thin, (w//4,h//4), interpolation=cv2.INTER_AREA).astype(np.float32), (9,9))
-    limit = np.maximum(units*noise+4, least).clip(0,255).astype(np.uint8)
-    return cv2.compare(thin, cv2.resize(limit, (w,h), interpolation=cv2.INTER_NEAREST), cv2.CMP_GT)
-
-def _slanted(block, length=14, most=200):
-    "Straight thin components of odd colour, (h,w) bool"
-    _, rg, bg = _planes(block)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(_odd_colour(rg)|_odd_colour(bg), connectivity=8)
-    found = np.zeros(labels.shape, bool)
-    for i in np.flatnonzero((stats[1:,4]>=length)&(stats[1:,2:4].min(1)>3))[:most]+1:
-        x,y,w,h,area = stats[i]
-        points = np.argwhere(labels[y:y+h,x:x+w]==i)
-        (thin,long), axes = np.linalg.eigh(np.cov(points.T))
-        long, thin, across = np.sqrt(12*long), np.sqrt(12*max(thin,0)), np.ptp(points@axes[:,0])
-        if long>=max(length, 5*thin) and across<=5 and area>=.7*long: found[tuple((points+(y,x)).T)] = True
-    return found
-
-@detector('stripe_noise', 'sensitive')
-def _stripes_in_doubt(block, valid):
-    "What `default` marks, weaker lines, and slanted lines of odd colour"
-    if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
-    return _lines(block, valid, -1., -1.)|_slanted(block)
 
 # %% ../nbs/19_thresholds.ipynb #eec691d4
 def _grown(mask, by):
@@ -395,5 +388,6 @@ def pixel_evidence(
     odds = [-9.]
     if min(valid.shape)>=_SMALLEST and valid.any():
         for planes,v in zip(_both_ways(block), (valid, valid.T)):
-            odds += [o for run,o in zip(*_judge(planes)) if _paint([run], v).any()]
+            odds += [o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()]
+            odds += [_RESTLESS]*bool((_restless(planes)[:,None]&v).any())
     return {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}

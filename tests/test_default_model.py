@@ -45,3 +45,9 @@ def test_the_classifier_hears_the_pixels(scene):
     struck = scene[:512,:512].copy()
     struck[100:102,50:300] = 0
     assert 'pixel_missing' in load_classifier().labels(struck[None])[0]
+
+def test_the_classifier_hears_restless_rows(scene):
+    rows = np.random.default_rng(0).normal(0, 12, (512,1,1))
+    restless = (scene[:512,:512]+rows).clip(1,254).astype(np.uint8)
+    said = load_classifier().labels(np.stack([scene[:512,:512], restless]))
+    assert 'stripe_noise' not in said[0] and 'stripe_noise' in said[1]
