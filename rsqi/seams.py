@@ -139,15 +139,18 @@ def _across(s, first, last, at=0):
     s = s[c-last:c+last, np.isfinite(s[c-last:c+last]).all((0,2))]
     if not s.shape[1]: return np.zeros((0,3))
     step = (s[last+first:].mean(0)-s[:last-first].mean(0)).clip(-40, 40)
-    return np.array([x.mean(0) for x in np.array_split(step, max(len(step)//STEP, 1))])
+    cuts = np.linspace(0, len(step), max(len(step)//STEP, 1)+1).astype(int)
+    return np.add.reduceat(step, cuts[:-1])/np.diff(cuts)[:,None]
 
 def _length(v): return float(np.linalg.norm(v.mean(0))) if len(v) else 0.
 
-def colour_step(lab, line):
-    "Return the mean colour step across a line, CIE76, and how constant it is (0-1)."
-    s = strip(lab, line, 12)
-    near, far = _across(s, 1, 2), _across(s, 4, 9)
-    beside = max(_length(_across(s, 1, 2, at)) for at in (-8,-5,5,8))
+def _beside_it(s):
+    "The largest colour step over three rows of a strip, beside its line"
+    return max(_length(_across(s, 1, 2, at)) for at in (-8,-5,5,8))
+
+def colour_step(s):
+    "Return the mean colour step across the middle of a strip (24,n,3), CIE76, and how constant it is (0-1)."
+    near, far, beside = _across(s, 1, 2), _across(s, 4, 9), _beside_it(s)
     feathered = _length(near)<.6*_length(far) and _length(_across(s, 2, 4))>1.25*_length(near)
     step = far if feathered else near
     if not len(step): return 0., 0.
@@ -170,9 +173,8 @@ def _peak(match):
     if k in (0, len(match)-1): return float(k-len(match)//2)
     return float(k-len(match)//2+_summit(*match[k-1:k+2]))
 
-def offset(lab, line, reach=30):
-    "Return the shift along a line that best joins its two sides, pixels, and how much better it is than none (0-1)."
-    s = strip(lab, line, 12)
+def offset(s, reach=30):
+    "Return the shift that best joins the two sides of a strip (24,n,3), pixels, and how much better it is than none (0-1)."
     s = s[:, np.isfinite(s).all((0,2))]
     if s.shape[1]<3*reach: return 0., 0.
     seam, *natural = [_match(s, len(s)//2+at, reach) for at in (0,-8,8)]
@@ -181,15 +183,13 @@ def offset(lab, line, reach=30):
     return _peak(seam)-slant, float(seam.max()-seam[reach+round(slant)])
 
 # %% ../nbs/18_seams.ipynb #64463aef
-def _lab(block, valid):
-    "`block` in CIE Lab, NaN where it is not valid"
-    lab = cv2.cvtColor(block.astype(np.float32)/255, cv2.COLOR_RGB2LAB)
-    if valid is not None: lab[~valid] = np.nan
-    return lab
+def _lab(block):
+    "`block` in CIE Lab"
+    return cv2.cvtColor(block.astype(np.float32)/255, cv2.COLOR_RGB2LAB)
 
 def _alone(s):
     "How much larger the colour steps of rows 4-9 and of rows 1-2 of a strip are than steps beside it, log: two numbers"
-    beside = max(_length(_across(s, 1, 2, at)) for at in (-8,-5,5,8))
+    beside = _beside_it(s)
     return [float(np.clip(np.log1p(_length(_across(s, *rows))/(beside+.3)), 0, 3)) for rows in ((4,9), (1,2))]
 
 def _hardness(s):
@@ -209,7 +209,8 @@ def marks(
     line, # (n,2), settled
 ): # marks (8,), colour step CIE76, offset px
     "Measure what tells a seam from a road."
-    (step, constant), (shift, gain), s = colour_step(lab, line), offset(lab, line), strip(lab, line, 12)
+    s = strip(lab, line, 12)
+    (step, constant), (shift, gain) = colour_step(s), offset(s)
     (broad, thin), (hard, sharp) = _alone(s), _hardness(s)
     moved = (abs(shift)>=1.2)*min(2*gain, 1)
     return np.array([constant, broad, _evenness(s), hard, sharp, np.clip(gain, 0, 1), moved, constant*thin]), step, shift
@@ -270,16 +271,20 @@ def _evidence_maps(lab, valid, step=4., break_=20.):
     weight = cv2.erode(weight, np.ones((5,5), np.uint8)).astype(np.float32)*100
     return np.stack([*(m*weight for m in (*cv2.split(signed), energy, sharp)), weight]).astype(np.int16)
 
-def _beside(sums, *steps): return [np.roll(sums, s*way, -1) for s in steps for way in (1,-1)]
+def _beside(sums, *steps):
+    "Mean of the lines that lie `steps` rows above and below, (...,y) f32"
+    taps = np.zeros((1, 2*max(steps)+1), np.float32)
+    taps[0, [max(steps)+s*way for s in steps for way in (1,-1)]] = .5/len(steps)
+    return cv2.filter2D(sums.reshape(-1, sums.shape[-1]), -1, taps, borderType=cv2.BORDER_CONSTANT).reshape(sums.shape)
 
 def _likely(sums, least=.55):
     "Coherence and sharpness of all lines, (2,slope,y), 0 where a line or its neighbours are short"
     n = sums[5]/100
-    short = np.minimum.reduce([n, *_beside(n, 6)])<least*SIDE
-    signed = sums[:3]-sum(_beside(sums[:3], 3, 4, 5))/6
+    short = cv2.erode(n, np.uint8([[1,0,0,0,0,0,1,0,0,0,0,0,1]]), borderType=cv2.BORDER_CONSTANT, borderValue=0)<least*SIDE
+    signed = sums[:3]-_beside(sums[:3], 3, 4, 5)
     coherent = (signed**2).sum(0)/(3e4*sums[3]/100+200*n+1)
     sharp = sums[4]/np.maximum(n, 1)
-    usual = np.maximum(sum(_beside(sharp, 3, 4, 5, 6))/8, sum(_beside(sharp, 4))/2)
+    usual = np.maximum(_beside(sharp, 3, 4, 5, 6), _beside(sharp, 4))
     return np.where(short, 0, [coherent, (sharp-usual)*np.sqrt(n/(usual+5))])
 
 # %% ../nbs/18_seams.ipynb #5c8e4337
@@ -311,20 +316,20 @@ def _apart(a, b):
     return np.hypot(*(points[:,None]-other[None]).transpose(2,0,1)).min(1).mean()
 
 def candidates(
-    block,      # (h,w,3) u8
+    lab,        # (h,w,3) f32
     valid=None, # (h,w) bool
     most=3,     # Lines by each of the two sums
     least=(15., 7.), # Coherence and sharpness below which a line is not worth measuring; 97 in 100 seams reach them
 ): # list of (2,2) arrays of (y,x)
     "Find the straight lines of a block that look most like seams."
-    big = cv2.resize(block, (2*SIDE,2*SIDE), interpolation=cv2.INTER_AREA)
+    shape, lab = lab.shape[:2], cv2.resize(lab, (2*SIDE,2*SIDE), interpolation=cv2.INTER_AREA)
     valid = np.ones((2*SIDE,)*2, bool) if valid is None else cv2.resize(valid.astype(np.uint8), (2*SIDE,2*SIDE), interpolation=cv2.INTER_NEAREST)>0
     lines = []
-    for likely,enough in zip(_four_ways(_lab(big, None), valid), least):
+    for likely,enough in zip(_four_ways(lab, valid), least):
         for _ in range(most):
             turn, mirror, slope, row = np.unravel_index(likely.argmax(), likely.shape)
             if likely[turn,mirror,slope,row]<=enough: break
-            line = _inside(_ends(turn, mirror, slope, row, block.shape[:2]), block.shape[:2])
+            line = _inside(_ends(turn, mirror, slope, row, shape), shape)
             if all(_apart(line, other)>4 for other in lines): lines.append(line)
             for s in range(max(slope-12,0), min(slope+13,SIDE)):                # its neighbours are the same line
                 at = row-(s-slope)//2
@@ -342,8 +347,10 @@ def search(
 ): # list of `Line`
     "Measure every line of a block that is worth it."
     if min(block.shape[:2])<SMALLEST or (valid is not None and not valid.any()): return []
-    lab, pointed = _lab(block, valid), [] if evidence is None else lines_from(evidence, block.shape[:2])
-    return [*(_measured(lab, line, 50., False) for line in candidates(block, valid)), *(_measured(lab, line, 2., True) for line in pointed)]
+    lab, pointed = _lab(block), [] if evidence is None else lines_from(evidence, block.shape[:2])
+    straight = candidates(lab, valid)
+    if valid is not None: lab[~valid] = np.nan
+    return [*(_measured(lab, line, 50., False) for line in straight), *(_measured(lab, line, 2., True) for line in pointed)]
 
 def seam_odds(
     lines, # Of `search`

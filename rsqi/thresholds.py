@@ -300,10 +300,12 @@ def _independent(offset):
 def _restless(planes):
     "Which rows have an offset of their own, in a block where many do, (h,) bool"
     cells = np.stack([cv2.resize(p, (max(p.shape[1]//8, 1), p.shape[0]), interpolation=cv2.INTER_AREA) for p in planes]).astype(np.float32)
-    step = np.median(jump := np.diff(cells, axis=1, prepend=cells[:,:1]), 2)
-    moved = (abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8)
-    many = np.maximum.reduceat(moved, range(0, step.shape[1], 16), 1).mean(1)>=.45
-    level = np.pad(np.cumsum(step, 1)[many], ((0,0),(20,20)), 'edge')
+    jump = np.diff(cells, axis=1, prepend=cells[:,:1])
+    def often(rows): return np.maximum.reduceat(rows, range(0, rows.shape[1], 16), 1).mean(1)>=.45
+    jump = jump[often(np.maximum((jump>0).mean(2), (jump<0).mean(2))>=.8)]      # in most blocks nothing is left
+    step = np.median(jump, 2)
+    step = step[often((abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8))]
+    level = np.pad(np.cumsum(step, 1), ((0,0),(20,20)), 'edge')
     offset = level[:,20:-20]-np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
     return (abs(offset)[_independent(offset)]>=5).any(0)
 
