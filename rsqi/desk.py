@@ -4,28 +4,31 @@
 
 # %% auto #0
 __all__ = ['tasks', 'task', 'options', 'run', 'sizes_of', 'alias_of', 'build_options', 'recipe_of', 'build', 'built_line',
-           'built_summary', 'problem_lines', 'fitting', 'pairs_options', 'pairs', 'audit_options', 'audit']
+           'built_summary', 'problem_lines', 'fitting', 'pairs_options', 'pairs', 'audit_options', 'page_of', 'audit']
 
 # %% ../nbs/49_desk.ipynb #e3838cf6
 import json, sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
 
 # %% ../nbs/49_desk.ipynb #e312dc89
-tasks = {} # name -> (function(args) -> text to print, function(parser) that adds options, one-line help, example)
+tasks = {} # name -> (f(args) -> text to print, f(parser) that adds options, help, example, meaning of status 0)
 
-def task(name, help, example, options):
-    "Register a command about datasets."
+def task(name, help, example, options, done):
+    "Register a command about datasets; its status is 0 when it is `done`."
     def _register(f):
-        tasks[name] = (f, options, help, example)
+        tasks[name] = (f, options, help, example, done)
         return f
     return _register
 
 def options(p):
     "Add the commands about datasets to a parser."
     which = p.add_subparsers(dest='task', metavar='TASK', required=True, parser_class=type(p), help=', '.join(tasks))
-    for name,(_,add,help,example) in tasks.items():
-        add(which.add_parser(name, help=help, description=help[0].upper()+help[1:]+'.', epilog=f'example: {example}'))
+    for name,(_,add,help,example,done) in tasks.items():
+        end = (f'example: {example}\nstatus: 0 {done};\n'
+               '        2 refused, or the disk failed; 130 stopped, nothing was written; 1 a bug')
+        add(which.add_parser(name, help=help, description=help[0].upper()+help[1:]+'.', epilog=end,
+                             formatter_class=RawDescriptionHelpFormatter))
 
 def run(args): return tasks[args.task][0](args)
 
@@ -46,7 +49,8 @@ def alias_of(text):
 # %% ../nbs/49_desk.ipynb #b4b00859
 def build_options(p):
     p.add_argument('scenes', nargs='+', metavar='SCENE', help='raster files, or folders of them')
-    p.add_argument('--labels', required=True, metavar='FILE|DIR', help='annotations: .shp, .gpkg, .geojson, or a folder of them')
+    p.add_argument('--labels', required=True, metavar='FILE|DIR',
+                   help='annotations: a vector file such as a shapefile, or a folder of them')
     p.add_argument('--out', metavar='DIR', help='folder of the dataset')
     p.add_argument('--size', type=sizes_of, default=(512,1024), metavar='N[,N]', help='edges of blocks, pixels (default 512,1024)')
     p.add_argument('--overlap', type=int, default=0, metavar='N', help='shared by neighbouring blocks, pixels (default 0)')
@@ -61,8 +65,10 @@ def build_options(p):
     more.add_argument('--alias', type=alias_of, action='append', default=[], metavar='NAME=KEY',
                       help='another name of a defect, or of `ignored` or `background`; may be repeated')
     more.add_argument('--labels-crs', metavar='CRS', help='coordinate system of all layers, such as EPSG:4490 (default: their own)')
-    more.add_argument('--unknown', choices=('refuse','ignore'), default='refuse', help='what unknown types are: refused (default), or ignored ground (255)')
-    more.add_argument('--unlabelled', choices=('refuse','skip','clean'), default='refuse', help='what a scene without annotations is (default: refused)')
+    more.add_argument('--unknown', choices=('refuse','ignore'), default='refuse',
+                      help='what unknown or empty types are: refused (default), or ignored ground (255)')
+    more.add_argument('--unlabelled', choices=('refuse','skip','clean'), default='refuse',
+                      help='what a scene is that has no layer, or an empty one (default: refused)')
     p.add_argument('--overwrite', action='store_true', help='replace another dataset in DIR')
     p.add_argument('--json', action='store_true', help='print what was made as one JSON line and nothing else')
     p.add_argument('--quiet', action='store_true', help='no progress on stderr')
@@ -75,7 +81,8 @@ def recipe_of(args):
     reading = Reading(args.type_field, tuple(args.alias), args.labels_crs, args.unknown)
     return Recipe(args.size, args.overlap, args.clean, args.test, args.ground, args.image, args.seed, reading, args.unlabelled)
 
-@task('build', 'cut scenes and annotations into a dataset', 'rsqi dataset build scenes --labels shapefiles --size 512,1024 --out blocks', build_options)
+@task('build', 'cut scenes and annotations into a dataset',
+      'rsqi dataset build scenes --labels shapefiles --size 512,1024 --out blocks', build_options, 'made, or told with --dry-run')
 def build(args):
     from rsqi.dataset import build_dataset
     from rsqi.progress import track
@@ -95,11 +102,12 @@ def built_line(made):
 def built_summary(made):
     "Return what was built in a few lines."
     from rsqi.dataset import Cost, told
+    from rsqi.progress import counted
     known = made.manifest
     n = {s: c['blocks'] for s,c in known['counts'].items()}
-    scenes = f"{len(known['scenes'])} scene{'s'*(len(known['scenes'])>1)}"
+    scenes = counted(len(known['scenes']), 'scene')
     where = f', in {made.dir}' if made.dir else f"; {told(Cost(**known['cost']))}; nothing was written"
-    lines = [f"{sum(n.values())} blocks of {scenes}: {n['train']} to train, {n['test']} to test{where}"]
+    lines = [f"{counted(sum(n.values()), 'block')} of {scenes}: {n['train']} to train, {n['test']} to test{where}"]
     for key in ('clean', *(k for k in known['counts']['train'] if k not in ('blocks','clean','sizes'))):
         each = [known['counts'][s][key] for s in ('train','test')]
         if any(each): lines.append(f'  {key:24s}{each[0]:7d}{each[1]:7d}')
@@ -116,13 +124,14 @@ def problem_lines(problems, most=8):
 
 # %% ../nbs/49_desk.ipynb #429e5a48
 def fitting(out, suffix, dir):
-    "Refuse a file to write that has another suffix, is a folder, has no folder, or is part of the dataset itself."
+    "Refuse a file to write that has another suffix, is a folder, has no folder, or would become part of a dataset."
+    from rsqi.dataset import fits_in
     from rsqi.refusals import Refused
     out, home = Path(out), Path(dir).resolve()
     if out.suffix.lower()!=suffix: raise Refused(f'{out}: the name must end in {suffix}; name another file')
     if out.is_dir() or not out.resolve().parent.is_dir(): raise Refused(f'{out}: it is a folder, or its folder does not exist; name another file')
-    inside = home==out.resolve() or home in out.resolve().parents
-    if inside and suffix!='.html': raise Refused(f'{out} lies inside the dataset; name a file elsewhere')
+    inside = suffix!='.html' and home in (out.resolve(), *out.resolve().parents)
+    if inside or not fits_in(out): raise Refused(f'{out} lies inside the dataset; name a file elsewhere')
 
 # %% ../nbs/49_desk.ipynb #a8efee50
 def pairs_options(p):
@@ -133,27 +142,35 @@ def pairs_options(p):
     p.add_argument('--mode', choices=('default','paper'), default='default', help='paper: a clean image is only asked whether anything is wrong')
     p.add_argument('--seed', type=int, default=0, metavar='N', help='which negative answers are kept (default 0)')
 
-@task('pairs', 'ask about every block of a dataset', 'rsqi dataset pairs blocks --out pairs.jsonl --lang zh', pairs_options)
+@task('pairs', 'ask about every block of a dataset', 'rsqi dataset pairs blocks --out pairs.jsonl --lang zh',
+      pairs_options, 'written')
 def pairs(args):
     from rsqi.dataset import read_dataset
     from rsqi.pairs import pairs_of, write_pairs
+    from rsqi.progress import counted
     from rsqi.refusals import refusing
     fitting(args.out, '.jsonl', args.dir)
     with refusing():
         known = ((e.name, e.labels() if (m := e.mask()) is None else m) for e in read_dataset(args.dir, args.split))
         n = write_pairs(pairs_of(known, args.seed, args.lang, args.mode), args.out)
-    return f'{n} questions with answers in {args.out}'
+    return f"{counted(n, 'question')} with answers in {args.out}"
 
 # %% ../nbs/49_desk.ipynb #2e851a7e
 def audit_options(p):
-    p.add_argument('dir', help="a dataset: ours, or one with the paper's four columns")
-    p.add_argument('--out', metavar='FILE.html', help='the page (default: audit.html in DIR)')
+    p.add_argument('dir', help="a dataset, ours or one with the paper's four columns: a folder, or one table of it")
+    p.add_argument('--out', metavar='FILE.html',
+                   help='the page (default: audit.html in the folder; beside a single table, its name and -audit.html)')
     p.add_argument('--model', default='default', metavar='NAME', help='model whose disagreements are shown; `none` asks no model (default: default)')
     p.add_argument('--lang', choices=('en','zh'), default='en', help='language the page opens in')
     p.add_argument('--json', action='store_true', help='print what was found as one JSON line and nothing else')
     p.add_argument('--quiet', action='store_true', help='no progress on stderr')
 
-@task('audit', 'look for what is wrong with a dataset', 'rsqi dataset audit blocks', audit_options)
+def page_of(dir):
+    "Return where the page of an audit goes if nothing else is said."
+    return dir/'audit.html' if dir.is_dir() else dir.with_name(f'{dir.name}-audit.html')
+
+@task('audit', 'look for what is wrong with a dataset', 'rsqi dataset audit blocks', audit_options,
+      'audited, whatever was found (a script reads --json)')
 def audit(args):
     from rsqi.audit import audit_dataset, audit_page
     from rsqi.inspection import put
@@ -162,7 +179,7 @@ def audit(args):
     if args.out: fitting(args.out, '.html', args.dir)
     with refusing():
         found = audit_dataset(args.dir, None if args.model=='none' else args.model, None if args.quiet else track)
-        page = Path(args.out or (Path(args.dir) if Path(args.dir).is_dir() else Path(args.dir).parent)/'audit.html')
+        page = Path(args.out or page_of(Path(args.dir)))
         put(page, audit_page(found, args.lang).encode())
     if args.json: return json.dumps(dict(found.to_dict(), page=str(page)), ensure_ascii='utf' not in (sys.stdout.encoding or '').lower())
     return '\n'.join([*found.lines(), f'  page: {page.resolve()}'])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LAYERING', 'RASTERS', 'OURS', 'WINDOW', 'Truth', 'Recipe', 'Source', 'scene_files', 'known', 'opened', 'titles',
-           'gather', 'read_all', 'by_place', 'overlap', 'settled', 'Cut', 'windows', 'rows_of', 'masked', 'survey',
-           'footprint', 'grounds', 'cost', 'deal', 'Plan', 'plan', 'choose', 'pictures']
+           'match', 'gather', 'read_all', 'settle_silent', 'overlap', 'settled', 'Cut', 'windows', 'rows_of', 'masked',
+           'survey', 'footprint', 'shared_ground', 'Plan', 'plan', 'choose']
 
 # %% ../nbs/44_selection.ipynb #8bdaf17b
 import hashlib, math
@@ -13,16 +13,17 @@ from collections import Counter
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import chain, groupby, product
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
-from .archive import Names, Problem, Reading, annotate, match, meets, read_layer, type_field
+from .archive import SHELVED, USUAL, Names, Problem, Reading, annotate, meets, read_layer, reason_of, untyped
 from .grid import Block, Grid
 from .polygons import is_placed
-from .progress import silent
+from .progress import counted, silent
 from .refusals import Refused
 from .scene import Scene
+from .split import deal, grounds, look_alikes, told_clean, told_share, told_sides, told_small
 from .taxonomy import IGNORED, default_taxonomy
 
 # %% ../nbs/44_selection.ipynb #efc5ba72
@@ -65,14 +66,19 @@ class Recipe:
     image:str='png'         # `png` or `jpeg` (quality 95, full colour resolution)
     seed:int=0              # Which clean blocks, and which of equally good splits
     reading:Reading=Reading()
-    unlabelled:str='refuse' # What a scene without a layer is: `refuse`, `skip` or `clean`
+    unlabelled:str='refuse' # What a scene is that has no layer, or an empty one: `refuse`, `skip` or `clean`
 
     def __post_init__(self):
-        edge = self.sizes and all(isinstance(s, int) and 16<=s<=8192 for s in self.sizes) and len({*self.sizes})==len(self.sizes)
-        if not edge: raise ValueError(f'sizes must be different whole numbers from 16 to 8192 pixels; got {self.sizes}')
+        sizes = self.sizes if isinstance(self.sizes, (tuple,list)) else (self.sizes,)
+        edge = sizes and all(isinstance(s, int) and 16<=s<=8192 for s in sizes) and len({*sizes})==len(sizes)
+        got = ','.join(map(str, sizes)) or 'none'
+        if not edge: raise ValueError(f'sizes must be different whole numbers from 16 to 8192 pixels; got {got}')
+        object.__setattr__(self, 'sizes', tuple(sizes))
         if not 0<=self.overlap<=min(self.sizes)//2: raise ValueError(f'overlap must lie in [0, {min(self.sizes)//2}] pixels; got {self.overlap}')
         for name in 'clean', 'test', 'ground':
-            if not 0<=getattr(self, name)<=1: raise ValueError(f'{name} must be a share from 0 to 1; got {getattr(self, name)}')
+            share = getattr(self, name)
+            meant = f' (for {share:g} % give {share/100:g})' if 1<share<=100 else ''
+            if not 0<=share<=1: raise ValueError(f'{name} must be a share from 0 to 1; got {share:g}{meant}')
         if self.test>.5: raise ValueError(f'test must be at most 0.5; got {self.test}')
         for name,there in dict(image=('png','jpeg'), unlabelled=('refuse','skip','clean')).items():
             if getattr(self, name) not in there: raise ValueError(f"{name} must be {', '.join(there)}; got {getattr(self, name)!r}")
@@ -114,6 +120,38 @@ def titles(paths):
     short = lambda n: ['/'.join(p.resolve().parts[-n:]) for p in paths]
     return next(names for n in range(1, 99) if len({*(names := short(n))})==len(paths))
 
+# %% ../nbs/44_selection.ipynb #b25e61d9
+def match(
+    scenes, # Of paths
+    labels, # A vector file, or a folder of them
+): # {scene: (layers,)}, [layers that belong to none by name]
+    "Return which layers belong to which scene by name; layers by place are left to `meets`."
+    labels = Path(labels)
+    if not labels.exists(): raise Refused(f'{labels}: no such file or folder; give the annotations')
+    if labels.is_file(): return {s: () for s in scenes}, [labels]
+    layers = sorted(p for p in labels.rglob('*')
+                    if p.suffix.lower() in SHELVED and p.is_file() and not p.name.startswith('.'))
+    if not layers: raise Refused(f'{labels}: holds no {", ".join(SHELVED)} file; give the annotations')
+    alone = Counter(Path(s).resolve().parent for s in scenes)
+    found = {s: _by_name(Path(s).resolve(), layers, alone) for s in scenes}
+    return found, [p for p in layers if not any(p in mine for mine in found.values())]
+
+def _by_name(scene, layers, alone):
+    "Return the layer that is named after a scene, as a tuple; empty where there is none."
+    home, stem = scene.parent, scene.stem.casefold()
+    same, here = [p for p in layers if p.stem.casefold()==stem], [p for p in layers if p.resolve().parent==home]
+    usual, rank = lambda p: p.stem.casefold() in USUAL, lambda p: SHELVED.index(p.suffix.lower())
+    simulated = [p for p in here if (stem, p.stem.casefold())==('defective', 'defects')]
+    only = here if alone[home]==1 else []
+    rules = ([p for p in same if p in here], simulated, [p for p in only if usual(p)], same,
+             [p for p in layers if usual(p) and p.parent.name.casefold() in (stem, stem+'.rsqi')], only)
+    for fit in rules:
+        best = [p for p in fit if rank(p)==min(map(rank, fit))]
+        if len(best)==1: return (best[0],)
+        if best and fit is same:
+            raise Refused(f'{scene.name}: {len(best)} layers are named after it ({best[0]}, {best[1]}); keep one')
+    return ()
+
 # %% ../nbs/44_selection.ipynb #ef5ce8ad
 def gather(
     paths,    # Scenes, or folders of them
@@ -126,17 +164,20 @@ def gather(
     scenes = {p: known(p) for p in files}
     named, rest = match(files, labels)
     read, problems = read_all({*chain(*named.values())}, rest, labels, recipe.reading, progress)
-    others, choosy = [read[l] for l in rest if l in read], len(files)>1 or Path(labels).is_dir()
-    own = {p: [read[l] for l in named[p]] or by_place(scenes[p], others, choosy, recipe) for p in files}
-    own = {p: layers for p,layers in own.items() if _labelled(p, layers, labels, recipe)}
-    if not own: raise Refused(f'no scene has annotations in {labels}; name the layers after the scenes')
+    untold = {l: why for l in rest if l in read and (why := untyped(read[l], recipe.reading))}
+    choosy = len(files)>1 or Path(labels).is_dir()
+    others = [read[l] for l in rest if l in read and not (choosy and l in untold)]
+    own = {p: [read[l] for l in named[p]] or [l for l in others if not choosy or meets(l, scenes[p])] for p in files}
+    aside = [(p.file, p.what) for _,p in problems]+[(read[l].name, why) for l,why in untold.items()]
+    own = settle_silent(own, labels, recipe, aside+[(l.name, 'it lies elsewhere') for l in others])
     found = []
     for p,title in zip(own, titles([*own])):
         marks, said = _annotated(own[p], scenes[p], recipe.reading)
         problems += [(title, s) for s in said]
         found.append(Source(scenes[p], title, Truth(marks), tuple(own[p]), ''))
     used = {l.path for layers in own.values() for l in layers}
-    problems += [('', Problem('unused_layer', l.name, None, '')) for p,l in read.items() if p not in used]
+    unused = [(l.name, untold.get(p, '')) for p,l in read.items() if p not in used]
+    problems += [('', Problem('unused_layer', name, None, why)) for name,why in unused]
     _unshared(found)
     return found, settled(problems, found, recipe.reading)
 
@@ -149,22 +190,31 @@ def read_all(named, rest, labels, how, progress):
         try: read[p] = read_layer(p, names, how.crs)._replace(name=title)
         except Refused as e:
             if p in named or root.is_file(): raise
-            problems.append(('', Problem('unused_layer', title, None, str(e))))
+            problems.append(('', Problem('unused_layer', title, None, reason_of(e, p))))
     return read, problems
 
-def by_place(scene, layers, choosy, recipe):
-    "Return the layers with error types that lie on a scene."
-    def fits(layer):
-        try: return bool(type_field(layer, Names(recipe.reading.aliases), recipe.reading.type_field)) and meets(layer, scene)
-        except Refused: return False
-    return [l for l in layers if not choosy or fits(l)]
+def settle_silent(
+    own,    # {scene: its layers}
+    labels, # File or folder, as it was given
+    recipe,
+    aside,  # Of (layer that was set aside, why)
+): # {scene: its layers}
+    "Refuse, skip or keep scenes about which no layer says anything."
+    silent = [p for p,layers in own.items() if not any(len(l.geometry) for l in layers)]
+    if silent and recipe.unlabelled=='refuse': raise Refused(_unsaid(silent[0], own[silent[0]], labels, aside))
+    if recipe.unlabelled=='skip': own = {p: layers for p,layers in own.items() if p not in silent}
+    if not own: raise Refused(f'no scene has annotations in {labels}; name the layers after the scenes')
+    return own
 
-def _labelled(path, layers, labels, recipe):
-    "Tell whether a scene takes part; refuse one that nobody has annotated."
-    if layers or recipe.unlabelled=='clean': return True
-    if recipe.unlabelled=='skip': return False
-    raise Refused(f'{path}: no annotations belong to it in {labels}; name its layer after it and give it a field of error types '
-                  '(--type-field), or say what such scenes are with --unlabelled clean or skip')
+def _unsaid(path, layers, labels, aside):
+    way = 'say what such scenes are with --unlabelled clean or skip'
+    if layers: return f'{layers[0].path}: the layer of {path.name} is empty; fill it in, or {way}'
+    kinds = {}
+    for name,why in aside: kinds.setdefault(why, []).append(name)
+    told = [f"{', '.join(n[:2])}{f' and {len(n)-2} more' if len(n)>2 else ''}: {why}" for why,n in kinds.items()]
+    there = f" (set aside: {'; '.join(told)})" if told else ''
+    return (f'{path}: no annotations belong to it in {labels}{there}; name its layer after it and give it a field of '
+            f'error types (--type-field), or {way}')
 
 def _annotated(layers, scene, how):
     marks, said = [], []
@@ -198,8 +248,12 @@ def settled(problems, found, how):
     for s in found:
         for l in s.layers:
             if off[l.name] and l.name not in hit:
-                raise Refused(f'{l.path}: none of its {len(l.geometry)} polygons lies on {s.name}; give the layer that belongs to it, '
-                              'or its coordinate system with --labels-crs')
+                raise Refused(f'{l.path}: none of its polygons ({len(l.geometry)}) lies on {s.name}; give the layer '
+                              'that belongs to it, or its coordinate system with --labels-crs')
+    bare = [p for _,p in kept if p.kind=='no_type']
+    if bare and how.unknown=='refuse':
+        raise Refused(f'{bare[0].file}: {counted(len(bare), "row")} without an error type, the first is row '
+                      f'{bare[0].row}; fill it in, or leave such ground out with --unknown ignore')
     unknown = {p.what: p for _,p in reversed(kept) if p.kind=='unknown_type'}
     if unknown and how.unknown=='refuse': raise Refused(_strange(unknown))
     return list(dict.fromkeys(kept))
@@ -251,18 +305,23 @@ def masked(source, hull):
     return mask
 
 def survey(
-    i, source,       # Its index, and a `Source`
+    sources,         # Of `Source`
     recipe,
     progress=silent,
 ): # Yields `Cut`
-    "Say what is in each block of a scene."
-    rows, K = rows_of(source.scene.shape, recipe), len(default_taxonomy())
-    with opened(source) as there:
-        for size,row in progress(rows, len(rows), f'looking at {source.name}, rows of blocks'):
-            for hull,b,mask in ((hull, b, mask) for hull,run in windows(row) for mask in [masked(there, hull)] for b in run):
-                n = np.bincount(mask[:,b.x-hull.x:b.x-hull.x+b.w].ravel(), minlength=256)
-                ground = b.h*b.w-int(n[IGNORED])
-                if ground>=recipe.ground*b.h*b.w and ground: yield Cut(i, size, b, ground, tuple(map(int, n[1:K+1])))
+    "Say what is in each block of all scenes."
+    rows = [(i, size, row) for i,s in enumerate(sources) for size,row in rows_of(s.scene.shape, recipe)]
+    for i,mine in groupby(progress(rows, len(rows), 'looking at scenes, rows of blocks'), lambda r: r[0]):
+        with opened(sources[i]) as there:
+            for _,size,row in mine: yield from _cuts(i, there, size, row, recipe)
+
+def _cuts(i, source, size, row, recipe):
+    "Yield the blocks of a row that have enough ground."
+    K = len(default_taxonomy())
+    for hull,b,mask in ((hull, b, mask) for hull,run in windows(row) for mask in [masked(source, hull)] for b in run):
+        n = np.bincount(mask[:,b.x-hull.x:b.x-hull.x+b.w].ravel(), minlength=256)
+        ground = b.h*b.w-int(n[IGNORED])
+        if ground>=recipe.ground*b.h*b.w and ground: yield Cut(i, size, b, ground, tuple(map(int, n[1:K+1])))
 
 # %% ../nbs/44_selection.ipynb #9929076c
 def footprint(scene):
@@ -277,54 +336,14 @@ def footprint(scene):
     except Exception: return None
     return shapely.make_valid(shapely.Polygon(np.stack([lon, lat], 1))) if np.isfinite(lon).all() and np.isfinite(lat).all() else None
 
-def grounds(sources):
-    "Return which group of shared ground each source belongs to, (n,) ints."
-    import shapely
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    outline, n = [footprint(s.scene) for s in sources], len(sources)
-    flat = [o or shapely.Polygon() for o in outline]
-    touching = shapely.STRtree(flat).query(flat, predicate='intersects').T
-    def shared(i, j): return flat[i].intersection(flat[j]).area>1e-6*min(flat[i].area, flat[j].area)
-    pairs = [(i,j) for i,j in touching if i<j and shared(i, j)]
-    pairs += [(i,j) for i in range(n) for j in range(i) if sources[i].sha256==sources[j].sha256]
-    a = np.array(pairs, int).reshape(-1, 2).T
-    return connected_components(coo_array((np.ones(a.shape[1]), a), shape=(n,n)), directed=False)[1]
-
-# %% ../nbs/44_selection.ipynb #2db382e3
-def cost(
-    test,   # (...,G) bool, groups on the test side
-    counts, # (G,K) blocks; K: each defect, clean, all
-    share,  # Wanted on the test side
-): # (...)
-    "Return how far a split is from the wanted one."
-    total = counts.sum(0)
-    there = total>0
-    got = (test@counts)[...,there]/total[there]
-    weight, apart = np.ones(there.sum()), (counts>0).sum(0)[there]>1
-    weight[-1] = 3
-    return (weight*(got-share)**2).sum(-1) + (got==1).sum(-1) + .1*((got==0)&apart).sum(-1) + 10*((~test.any(-1))|test.all(-1))
-
-def deal(counts, share, seed=0):
-    "Return which groups are for testing, (G,) bool; none where there is only one group."
-    G = len(counts)
-    if G<2 or not share: return np.zeros(G, bool)
-    if G<=14:
-        ways = np.array(list(product((False,True), repeat=G)))
-        return ways[np.argmin(cost(ways, counts, share))]
-    rng = np.random.default_rng(seed)
-    found = [_improved(rng.random(G)<share, counts, share) for _ in range(8)]
-    return min(found, key=lambda t: cost(t, counts, share))
-
-def _improved(test, counts, share):
-    "Move groups, or swap two, while that helps."
-    G, eye = len(test), np.eye(len(test), dtype=bool)
-    while True:
-        moves = test^eye
-        some = moves if G>200 else np.concatenate([moves, (test^eye[:,None]^eye[None]).reshape(-1, G)])
-        costs = cost(some, counts, share)
-        if costs.min()>=cost(test, counts, share)-1e-12: return test
-        test = some[np.argmin(costs)]
+def shared_ground(sources, progress=silent):
+    "Return which group of shared ground each source belongs to, (n,) ints, and sentences about what cannot be known."
+    outlines = [footprint(s.scene) for s in sources]
+    def look(i):
+        with opened(sources[i]) as s: return s.scene.overview(256), s.scene.valid_overview(256)
+    lost = {i for i,o in enumerate(outlines) if o is None}
+    pairs, said = look_alikes([s.scene.shape for s in sources], lost, look, progress)
+    return grounds(outlines, [s.sha256 for s in sources], pairs), said
 
 # %% ../nbs/44_selection.ipynb #fd0b6d5a
 class Plan(NamedTuple):
@@ -338,9 +357,10 @@ def plan(
     cuts,    # All blocks of all sources
     sources,
     recipe,
+    progress=silent,
 ): # `Plan`
     "Choose blocks and deal out sources."
-    group, K = grounds(sources), len(default_taxonomy())
+    (group, said), K = shared_ground(sources, progress), len(default_taxonomy())
     counts = np.zeros((group.max()+1, K+2), int)
     for c in cuts:
         for k in c.present or ([K+1] if not any(c.pixels) else []): counts[group[c.source],k-1] += 1
@@ -348,8 +368,19 @@ def plan(
     if recipe.clean<1: counts[:,K] = 0 # clean blocks follow the others
     side = deal(counts, recipe.test, recipe.seed)[group]
     kept, short = choose(cuts, side, sources, recipe)
-    if not kept: raise Refused('no block shows a defect; give annotations that lie on the scenes, or keep all clean blocks with --clean 1')
-    return Plan(kept, tuple(map(bool, side)), tuple(map(int, group)), (*_sides(counts, recipe), *short))
+    if not kept: raise Refused(_nothing(cuts, recipe))
+    each = Counter((group[c.source], side[c.source]) for c in kept)
+    share = told_share([*each.values()], [n for (_,t),n in each.items() if t], recipe.test)
+    small = told_small([s.scene.shape for s in sources], recipe.sizes)
+    notes = *said, *small, *told_sides(counts, recipe.test), *share, *short
+    return Plan(kept, tuple(map(bool, side)), tuple(map(int, group)), notes)
+
+def _nothing(cuts, recipe):
+    "Say why no block is kept, and what to do."
+    less = 'make the blocks smaller (--size)'
+    if not cuts: return f'no block has {recipe.ground:.0%} of ground not ignored; {less} or ask for less (--ground)'
+    if any(any(c.pixels) for c in cuts): return f'all defects are too small to count in a block; {less}'
+    return 'no block shows a defect; give annotations that lie on ground, or keep all clean blocks with --clean 1'
 
 # %% ../nbs/44_selection.ipynb #4fa12257
 def choose(cuts, side, sources, recipe):
@@ -363,28 +394,5 @@ def choose(cuts, side, sources, recipe):
         want = round(len(here(hurt))*recipe.clean/(1-recipe.clean))
         kept |= {*sorted(here(clean), key=lot)[:want]}
         short += max(want-len(here(clean)), 0)
-    said = [f'{short} clean blocks are wanting for a share of {recipe.clean:.0%}.'] if short else []
+    said = told_clean(short, 1-len(hurt)/max(len(kept), 1), recipe.clean)
     return tuple(c for c in cuts if c in kept), tuple(said)
-
-def _sides(counts, recipe):
-    "Say where a defect cannot be on both sides."
-    groups = len(counts)
-    if recipe.test and groups<2: yield 'All scenes share one ground, so there is no test side; add a scene from elsewhere.'; return
-    for d,n in zip(default_taxonomy(), (counts>0).sum(0)):
-        if recipe.test and n==1: yield f'{d.key} occurs on one ground only, so it cannot be on both sides.'
-
-# %% ../nbs/44_selection.ipynb #e626c3a2
-def pictures(source, cuts):
-    "Yield (cut, image, mask) for the cuts of an open source."
-    wide = source.scene.layout.tile[1]>4096 or source.scene.layout.tile[1]>=source.scene.shape[1]
-    rows = {}
-    for c in cuts: rows.setdefault((c.size, c.block.y), []).append(c)
-    for (size,_),row in rows.items():
-        for hull,run in windows([c.block for c in row], gap=math.inf if wide else size):
-            image, ground = source.scene.cut(hull)
-            mask = source.truth.mask(hull)
-            mask[~ground] = IGNORED
-            for c in row[:len(run)]:
-                at = np.s_[:, c.block.x-hull.x:c.block.x-hull.x+c.block.w]
-                yield c, image[at], mask[at]
-            row = row[len(run):]

@@ -158,9 +158,13 @@ def test_half_a_shapefile(shelf, capsys):
     assert not (shelf/'out').exists()
 
 def test_empty_layer(shelf, capsys):
+    "It may be a scene without errors or an export that failed: refused, unless told"
     layer(shelf/'a'/'a.shp', [], [])
-    assert '--clean 1' in refused(capsys, shelf/'a'/'a.tif', '--labels', shelf, '--out', shelf/'out') and not (shelf/'out').exists()
-    made = build_dataset([shelf/'a'/'a.tif'], shelf, shelf/'out', Recipe(sizes=(64,), **EVERYTHING))
+    words = shelf/'a'/'a.tif', '--labels', shelf, '--out', shelf/'out', '--clean', '1'
+    said = refused(capsys, *words)
+    assert f"{shelf/'a'/'a.shp'}: the layer of a.tif is empty" in said and '--unlabelled' in said and not (shelf/'out').exists()
+    assert '--clean 1' in refused(capsys, *words[:-2], '--unlabelled', 'clean')
+    made = build_dataset([shelf/'a'/'a.tif'], shelf, shelf/'out', Recipe(sizes=(64,), unlabelled='clean', **EVERYTHING))
     assert [p['kind'] for p in made.manifest['problems']]==['empty_layer'] and not rebuilt(shelf/'out').any()
 
 def test_unknown_type(shelf, capsys):
@@ -180,7 +184,7 @@ def test_outside_and_crossed(shelf, capsys):
     mask = rebuilt(shelf/'out')
     assert mask[30,15]==mask[30,45]==1 and mask[15,30]==0 and mask[110,220]==4
     layer(shelf/'a'/'a.shp', [ground(shapely.box(500,500,600,600))], ['云'])
-    assert 'none of its 1 polygons lies on' in refused(capsys, shelf/'a'/'a.tif', '--labels', shelf, '--out', shelf/'bad')
+    assert 'none of its polygons (1) lies on a.tif' in refused(capsys, shelf/'a'/'a.tif', '--labels', shelf, '--out', shelf/'bad')
     assert not (shelf/'bad').exists()
 
 def files_of(folder): return {p.relative_to(folder).as_posix(): digest([p]) for p in sorted(Path(folder).rglob('*')) if p.is_file()}
