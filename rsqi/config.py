@@ -67,7 +67,7 @@ def _sizes(value):
 def _whole(value): return isinstance(value, int) and not isinstance(value, bool)
 
 # %% ../nbs/30_config.ipynb #ec1d1e58
-SILENT = ('memory', 'keep_logits', 'device', 'fusion')
+SILENT = ('memory', 'keep_logits', 'device', 'fusion', 'aoi')
 
 def _plain(value):
     "Return a field as JSON would hold it."
@@ -94,6 +94,7 @@ class Config:
     bands:tuple=None            # Three band numbers, or one, counted from 1; None for the file's own colours
     gsd:float=None              # Metres per pixel; None for what the file says
     collar:str='black'          # Undeclared border that is not ground: black, white, both or none
+    aoi:str=None                # Vector file of the ground that counts; None for all of it
     policy:str='gbt24356_like'  # Scoring policy: a shipped name or a TOML file
     model:str='default'         # Pair of models: a shipped name or a folder
     device:str='auto'           # auto, cpu, cuda or cuda:N
@@ -107,7 +108,7 @@ class Config:
         put(fusion=fusion, alpha=alpha, t=t, sizes=_sizes(self.sizes), bands=_bands(self.bands))
         if self.gsd is not None: put(gsd=_edge(self.gsd))
         for name,allowed in CHOICES.items(): _one_of(name, getattr(self, name), allowed)
-        for name in ('policy','model'):
+        for name in ('policy','model','aoi')[:2+(self.aoi is not None)]:
             value = getattr(self, name)
             if not isinstance(value, (str,Path)) or not str(value).strip():
                 raise ValueError(f"{name} must be a name or a path; got {name}={value!r}")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DIFFERS', 'LOGIT_STEP', 'ahead', 'strips', 'Reel', 'reels', 'rows_of_windows', 'Journal', 'claim', 'clear', 'Work',
-           'row_of', 'keep_logits', 'doubts', 'inspect_scene', 'folder_of']
+           'row_of', 'keep_logits', 'doubts', 'open_scene', 'key_of', 'inspect_scene', 'folder_of']
 
 # %% ../nbs/36_pipeline.ipynb #d18e35b2
 import json, math, os, queue, shutil, threading, time
@@ -20,7 +20,7 @@ from .engine import EDGE, open_engine, weights_hash
 from .refusals import Refused, hold, refusing
 from .config import Config
 from .merge import Bands, write_bands
-from .polygons import SeamLine
+from .polygons import SeamLine, read_area
 from .progress import silent
 from .score import load_policy
 from .inspection import CONTENTS, Inspection, Run, finish, put
@@ -155,13 +155,13 @@ def _judged(row, i, arrays, lines):
     return Judged(p, layers, tuple(SeamLine(v, np.array(line), m) for v,line,m in lines))
 
 # %% ../nbs/36_pipeline.ipynb #fd4368b4
-DIFFERS = dict(scene='of another scene', config='with another config', weights='with other weights',
+DIFFERS = dict(scene='of another scene', area='of another area', config='with another config', weights='with other weights',
                policy='by another policy', logits='without logits', version='by another version of rsqi')
 
 @contextmanager
 def claim(
     folder,
-    key,        # dict: hashes of scene, config, weights and policy, whether logits are wanted, version of rsqi
+    key,        # dict: hashes of scene, area, config, weights and policy, whether logits are wanted, version of rsqi
     overwrite,  # Replace another inspection in the folder
 ): # Yields the `Inspection` already there, or None
     "Hold a folder for an inspection; no other run may have it meanwhile."
@@ -216,7 +216,7 @@ def _read_key(folder, overwrite):
     try:
         if (folder/'inspection.json').exists(): return _key_of(Inspection.load(folder))
         key = json.loads((folder/'.journal'/'key.json').read_text())
-        return key if isinstance(key, dict) and {*DIFFERS}-{'version'}<={*key} else None
+        return key if isinstance(key, dict) and {*DIFFERS}-{'version','area'}<={*key} else None
     except (OSError, ValueError):
         if not _was_ours(folder): return None
         if overwrite: return dict.fromkeys(DIFFERS)
@@ -228,7 +228,7 @@ def _key_of(there):
     except (ValueError, TypeError):
         if there.version!=__version__: return dict.fromkeys(DIFFERS)
         raise ValueError(f"{there.dir/'inspection.json'} is damaged; name another folder or add --overwrite") from None
-    return dict(scene=there.scene['sha256'], config=config.hash, weights=there.models['classifier']['sha256'],
+    return dict(scene=there.scene['sha256'], area=there.scene.get('aoi', {}).get('sha256'), config=config.hash, weights=there.models['classifier']['sha256'],
                 policy=there.policy['sha256'], logits=config.keep_logits, version=there.version)
 
 def _was_ours(folder): return (folder/'inspection.json').is_file() and (folder/'blocks.parquet').is_file()
@@ -297,7 +297,8 @@ class Work:
         "Write rows of blocks that are complete to the journal; return the first scene row still open, None if none is."
         for key in [k for k,n in self.pending.items() if n==0]:
             del self.pending[key]
-            if (blocks := self.blocks.pop(key)): self.journal.write(*key, blocks)
+            blocks = self.blocks.pop(key) # a block without ground is settled before those that the network still has
+            if blocks: self.journal.write(*key, sorted(blocks, key=lambda b: b[0]['x']))
         return min((y for _,y in self.pending), default=None)
 
     def merged(self, count):
@@ -343,9 +344,23 @@ def doubts(
     if gsd and not low<=gsd<=high:
         out.append((f'Its pixel of {gsd:.3g} m lies outside the {low:g}-{high:g} m that the model was made for',
                     f'像元大小 {gsd:.3g} m 超出模型适用范围 {low:g}-{high:g} m'))
+    if scene.layout.palette is None and len(scene.layout.used)==1:
+        out.append(('It is grey, and the model was made for red, green and blue', '影像为灰度，而模型适用于红、绿、蓝三波段'))
     return tuple(out)
 
 # %% ../nbs/36_pipeline.ipynb #5e4de0f2
+def open_scene(path, config):
+    "Open a scene as an inspection with these choices sees it."
+    scene = Scene.open(path, config.bands, config.gsd, config.collar, config.memory)
+    if config.aoi: scene.restrict(read_area(config.aoi, scene))
+    return scene
+
+def key_of(scene, config):
+    "Return what two runs on one folder must agree on, see `claim`."
+    policy, weights = load_policy(config.policy).sha256, weights_hash(config.model)
+    return dict(scene=scene.sha256(), area=scene.area and scene.area.sha256, config=config.hash, weights=weights,
+                policy=policy, logits=config.keep_logits, version=__version__)
+
 def inspect_scene(
     path,             # A raster file
     out=None,         # Folder of the result; None: `<stem>.rsqi` in the working directory
@@ -355,17 +370,12 @@ def inspect_scene(
 ): # `Inspection`, saved in its folder
     "Inspect a scene; run again on the same folder to resume."
     with refusing():
-        scene = Scene.open(path, config.bands, config.gsd, config.collar, config.memory)
-        folder = folder_of(path, out)
-        policy = load_policy(config.policy).sha256
-        engine = open_engine(config.model, config.device, config.precision)
-        started = time.perf_counter()
-        weights = weights_hash(config.model)
-        key = dict(scene=scene.sha256(), config=config.hash, weights=weights, policy=policy,
-                   logits=config.keep_logits, version=__version__)
+        scene, folder = open_scene(path, config), folder_of(path, out)
+        engine, started = open_engine(config.model, config.device, config.precision), time.perf_counter()
+        key = key_of(scene, config)
         timings = dict(hash=time.perf_counter()-started)
     with scene, claim(folder, key, overwrite) as done:
-        return done or _run(scene, folder, config, engine, weights, timings, progress or silent)
+        return done or _run(scene, folder, config, engine, key['weights'], timings, progress or silent)
 
 def folder_of(path, out=None):
     "Return the folder of a scene's inspection."
@@ -381,7 +391,7 @@ def _run(scene, folder, config, engine, weights, timings, progress):
     share = 1-work.unread/work.ground if work.ground else 1.
     table = sorted(work.table, key=lambda r: (r['size'], r['y'], r['x']))
     model = dict(name=config.model, sha256=weights)
-    run = Run(tuple(table), tuple(work.seams), share, timings, doubts(scene, engine.card))
+    run = Run(tuple(table), tuple(work.seams), share, timings, doubts(scene, engine.card), engine.card.get('reliability'))
     result = finish(folder, scene, config, dict(classifier=model, segmenter=model), run)
     _forget(folder)
     return result

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['RIBBON', 'FIELDS', 'Outlines', 'outlines', 'Edges', 'edges', 'areas', 'sums', 'together', 'ground_area', 'is_placed',
            'is_measured', 'SeamLine', 'measure_seam', 'Finding', 'polygonize', 'to_frame', 'write_findings',
-           'qgis_style']
+           'write_layer', 'qgis_style', 'Area', 'to_scene', 'on_scene', 'placed_alike', 'read_area']
 
 # %% ../nbs/32_polygons.ipynb #6c5d5da8
-import os, tempfile, warnings
+import hashlib, os, tempfile, warnings
 from array import array
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 import numpy as np
+from .refusals import Refused, unwritten
 from .taxonomy import IGNORED, default_taxonomy
 
 # %% ../nbs/32_polygons.ipynb #5c8eef41
@@ -280,17 +281,19 @@ def write_findings(
     "Write findings as GeoPackage and as Shapefile with its companions and a QGIS style."
     folder = Path(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix='.findings') as part:
-        _write(frame, Path(part)/'findings.gpkg', driver='GPKG', layer='findings')
-        _write(frame, Path(part)/'findings.shp', driver='ESRI Shapefile', encoding='UTF-8')
+        write_layer(frame, Path(part)/'findings.gpkg', driver='GPKG', layer='findings')
+        write_layer(frame, Path(part)/'findings.shp', driver='ESRI Shapefile', encoding='UTF-8')
         (Path(part)/'findings.qml').write_text(qgis_style(taxonomy), encoding='utf-8')
         if frame.crs is None: (folder/'findings.prj').unlink(missing_ok=True)
         for p in sorted(Path(part).iterdir(), key=lambda p: p.suffix=='.shp'): os.replace(p, folder/p.name)
 
-def _write(frame, path, **how):
+def write_layer(frame, path, **how):
+    "Write a GeoDataFrame of polygons, with a CRS or without; `how` goes to pyogrio."
     import pyogrio
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message=".*'crs' was not provided.*")
-        pyogrio.write_dataframe(frame, path, geometry_type='MultiPolygon', promote_to_multi=True, **how)
+        try: pyogrio.write_dataframe(frame, path, geometry_type='MultiPolygon', promote_to_multi=True, **how)
+        except RuntimeError as e: raise unwritten(path, e) from e
 
 def qgis_style(
     taxonomy=None, # None for the package's own
@@ -308,3 +311,82 @@ def qgis_style(
             '<qgis version="3.28.0" styleCategories="Symbology"><renderer-v2 type="categorizedSymbol" attr="defect" '
             f'enableorderby="0" forceraster="0" symbollevels="0"><categories>{"".join(categories)}</categories>'
             f'<symbols>{"".join(symbols)}</symbols></renderer-v2></qgis>\n')
+
+# %% ../nbs/32_polygons.ipynb #ef915acc
+@dataclass(frozen=True)
+class Area:
+    "A part of a scene."
+    name:str
+    polygon:object  # Shapely, x = column and y = row, pixels
+
+    @property
+    def sha256(self):
+        "Of the outline"
+        return hashlib.sha256(self.polygon.normalize().wkb).hexdigest()
+
+    def mask(self, block):
+        "Return where a `Block` lies inside, (h,w) bool."
+        import shapely
+        from rasterio.features import rasterize
+        from rasterio.transform import Affine
+        y, x, h, w = block
+        here = shapely.clip_by_rect(self.polygon, x-1, y-1, x+w+1, y+h+1)
+        if here.is_empty: return np.zeros((h,w), bool)
+        return rasterize([here], (h,w), transform=Affine.translation(x, y), dtype='uint8').view(bool)
+
+# %% ../nbs/32_polygons.ipynb #38bfe8bf
+def to_scene(theirs, crs, transform):
+    "Return f((n,2) coordinates in a `pyproj.CRS`, or None for ours) -> (n,2) columns and rows of a scene."
+    from pyproj import CRS, Transformer
+    from rasterio.transform import Affine
+    placed = is_placed(crs, transform)
+    back = ~transform if placed else Affine.scale(1, -1)
+    ours = CRS.from_wkt(crs.to_wkt()) if placed else None
+    if theirs is None or theirs==ours: return lambda xy: _ahead(back, xy)
+    turn = Transformer.from_crs(theirs, ours, always_xy=True)
+    return lambda xy: _ahead(back, np.stack(turn.transform(xy[:,0], xy[:,1]), 1))
+
+def on_scene(
+    geometry,  # (n,) shapely, None where there is none
+    theirs,    # `pyproj.CRS` of them, or None
+    shape,     # (H,W) of the scene
+    crs,       # Of the scene, or None
+    transform, # Of the scene, or None
+): # (n,) shapely polygons in pixels, empty where nothing lies on the scene
+    "Lead polygons to the pixels of a scene and cut them to it."
+    import shapely
+    out, place, frame = [], to_scene(theirs, crs, transform), shapely.box(0, 0, *shape[::-1])
+    for g in geometry:
+        parts = [p for p in shapely.get_parts(shapely.get_parts(g)) if p.geom_type=='Polygon'] if g is not None else []
+        fine = [shapely.segmentize(p, max(np.ptp(p.bounds[::2]), np.ptp(p.bounds[1::2]))/64) for p in parts
+                if not p.is_empty]
+        with np.errstate(all='ignore'): moved = [shapely.transform(p, place) for p in fine]
+        sound = [shapely.make_valid(m) for m in moved if np.isfinite(shapely.get_coordinates(m)).all()]
+        kept = shapely.get_parts(shapely.union_all(sound).intersection(frame))
+        out.append(shapely.union_all([p for p in kept if p.geom_type=='Polygon' and p.area]))
+    return np.array(out, object)
+
+def placed_alike(path, theirs, crs, transform):
+    "Refuse a vector file that has a coordinate system where the scene has none, or the reverse."
+    if is_placed(crs, transform)==(theirs is not None): return
+    if theirs is None: raise Refused(f'{path}: has no coordinate system, but the scene has; add its .prj, or save it with one')
+    raise Refused(f'{path}: has a coordinate system, but the scene has none; give it in pixels: x the column, y minus the row')
+
+def read_area(
+    path,  # A vector file of polygons
+    scene, # `Scene`
+): # `Area`, all of its polygons together
+    "Read the ground that counts."
+    import pyogrio, pyproj, shapely
+    from rsqi.raster import why
+    if not Path(path).exists(): raise Refused(f'{path}: no such file; give a vector file of polygons')
+    try: meta, _, wkb, _ = pyogrio.raw.read(path, layer=pyogrio.list_layers(path)[0,0], columns=[])
+    except Exception as e: raise Refused(f'{path}: cannot be read ({why(e)}); give a vector file such as .gpkg, .shp or .geojson') from e
+    geometry = shapely.force_2d(shapely.from_wkb(wkb if wkb is not None else [], on_invalid='ignore'))
+    if not any(g is not None and g.area
+               for g in geometry): raise Refused(f'{path}: holds no polygon; draw the area that counts')
+    theirs = pyproj.CRS.from_user_input(meta['crs']) if meta['crs'] else None
+    placed_alike(path, theirs, scene.crs, scene.transform)
+    whole = shapely.union_all(on_scene(geometry, theirs, scene.shape, scene.crs, scene.transform))
+    if not whole.area: raise Refused(f'{path}: lies off {scene.name}; give an area that meets it')
+    return Area(Path(path).name, whole)

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from .grid import Block
 from .ground import Collar, Stretch, find_collar, find_runs
-from .raster import SceneError, all_equal, ask_twice, declared_ground, gdal_env, layout, locate, open_raster, digest
-from .raster import pick_bands, pixel_size, read_raw, unreadable, why, window
+from .raster import SceneError, afresh, all_equal, ask_twice, declared_ground, digest, gdal_env, layout, locate
+from .raster import open_raster, pick_bands, pixel_size, read_raw, unreadable, why, window
 
 # %% ../nbs/08_scene.ipynb #04321c26
 def paint(
@@ -133,6 +133,7 @@ class Scene:
             try:
                 with gdal_env(max(self.layout.cache, self.memory//24)): yield self._ds
             except Exception as e:
+                self._ds = afresh(self._ds)
                 place = f'rows {y}-{y+h-1}, columns {x}-{x+w-1}'
                 raise SceneError(self.path, f'{place} cannot be decoded ({why(e)})', 'copy the file again') from e
 
@@ -215,10 +216,19 @@ class Scene:
         looks = (look for e in edges for _,look in self._readable(e, self._look))
         return any((is_pure(image, raw, colour, slack)&ok).any() for raw,image,ok in looks)
 
-    def _collared(self, block):
+    def _outside(self, block):
         out = np.zeros((block.h, block.w), bool)
         for _,collar in self._collars: out |= collar.mask(block)
-        return out
+        return out if self.area is None else out | ~self.area.mask(block)
+
+    def restrict(self, area):
+        "Count as ground only what lies inside `area`: it has a `name`, and `mask(block)` gives (h,w) bool."
+        self._found['area'] = area
+
+    @property
+    def area(self):
+        "What the scene was restricted to, or None"
+        return self._found.get('area')
 
     def _tall(self, most=2**24):
         "Height of a strip of whole rows of tiles whose raw values take about `most` bytes"
@@ -242,19 +252,19 @@ class Scene:
     def cut(self, block):
         "Return image (h,w,3) u8 and ground (h,w) bool of `block` from one decoding."
         _,image,ok = self._look(block)
-        return image, ok & ~self._collared(block)
+        return image, ok & ~self._outside(block)
 
     def valid(self, block):
         "Return where `block` is ground, (h,w) bool; decodes only where pixels have a say in it."
-        how,collared = self.layout,self._collared
+        how = self.layout
         decided = how.nodata or how.masked or how.palette is not None or self._alpha or np.dtype(how.dtype).kind=='f'
         if decided: return self.cut(block)[1]
-        with self._reading(block): return ~collared(block)
+        with self._reading(block): return ~self._outside(block)
 
     def salvage(self, block):
         "Return image, ground and (h,w) bool where `block` decodes; the rest is black, and ground for all we know."
         image,ok,readable = self._gather(block)
-        return image, ok & ~self._collared(block), readable
+        return image, ok & ~self._outside(block), readable
 
     def _gather(self, block):
         shape = (block.h, block.w)
@@ -293,19 +303,23 @@ class Scene:
         "Return where `overview(max_side)` is ground, (h',w') bool."
         (H,W),(h,w) = self.shape,self.overview(max_side).shape[:2]
         ys,xs = ((2*np.arange(n)+1)*N//(2*n) for n,N in ((h,H), (w,W)))
-        ground = self._small[max_side][1].copy()
-        for _,collar in self._collars: ground &= ~np.stack([collar.mask(Block(y, 0, 1, W))[0,xs] for y in ys])
-        return ground
+        return self._small[max_side][1] & ~np.stack([self._outside(Block(y, 0, 1, W))[0,xs] for y in ys])
 
     def sha256(self):
-        "Return the SHA-256 of the file's bytes, hex; where a raster has several, of all but overviews and statistics."
+        "Return the SHA-256 of the file's bytes, hex, as they were when first asked for; see `_sha256`."
+        return self._sha256
+
+    @_once
+    def _sha256(self):
+        "Of a raster of several files, all but overviews and statistics count"
         return digest(self._files)
 
     @property
     def notes(self):
         "Sentences about what was decided; about a collar once it was looked for"
         values,declared = _tell_values(self.layout, self._stretch),_tell_declared(self.layout, self._alpha)
-        return [*self._said, *values, *declared, *self._tell_collars()]
+        within = [f'Only the ground inside {self.area.name} is inspected.'] if self.area else []
+        return [*self._said, *values, *declared, *self._tell_collars(), *within]
 
     def _tell_collars(self):
         if '_collars' not in self._found or self.collar=='none': return []

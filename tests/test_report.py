@@ -95,7 +95,7 @@ def test_failure_is_one_line_and_harms_nothing(folder, tmp_path):
 @pytest.mark.parametrize('call,words', [
     (lambda f,t: report(t), 'no inspection.json'),
     (lambda f,t: report(f, lang='fr'), "en or zh; got lang='fr'"),
-    (lambda f,t: report(f, name='poem'), "no report 'poem'; give scene"),
+    (lambda f,t: report(f, name='poem'), "no report 'poem'; give "),
     (lambda f,t: report(f, name=_untagged(t)), 'no cell tagged')])
 def test_refusals(folder, tmp_path, call, words):
     with pytest.raises(ReportError, match=re.escape(words)): call(folder, tmp_path)

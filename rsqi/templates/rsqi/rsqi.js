@@ -11,6 +11,7 @@ function speak(lang) {
   root.lang = lang === 'zh' ? 'zh-CN' : 'en';
   document.title = root.getAttribute('data-title-' + lang);
   all('[data-set-lang]').forEach(function (b) { b.setAttribute('aria-pressed', String(b.getAttribute('data-set-lang') === lang)); });
+  all('option[data-' + lang + ']').forEach(function (o) { o.textContent = o.getAttribute('data-' + lang); });
 }
 
 function sortBy(th) {
@@ -111,7 +112,24 @@ function link(map, layers, mask) {
   }
 }
 
+// Filters above a table of scenes: words of the name, states, a defect.
+function sift(box) {
+  var rows = all('#' + box.getAttribute('data-filters') + ' tbody tr'), find = box.querySelector('[data-find]'), kind = box.querySelector('[data-with]');
+  function apply() {
+    var words = find.value.toLowerCase().split(/\s+/), off = all('[data-state]', box).filter(function (t) { return !t.checked; }).map(function (t) { return t.getAttribute('data-state'); }), n = 0;
+    rows.forEach(function (row) {
+      var text = row.getAttribute('data-text'), named = words.every(function (w) { return text.indexOf(w) >= 0; });
+      row.hidden = !named || off.indexOf(row.getAttribute('data-state')) >= 0 || (kind.value && row.getAttribute('data-with').split(' ').indexOf(kind.value) < 0);
+      n += !row.hidden;
+    });
+    box.querySelector('.shown').textContent = n + ' / ' + rows.length;
+  }
+  box.addEventListener('input', apply);
+  apply();
+}
+
 document.addEventListener('DOMContentLoaded', function () {
+  all('[data-filters]').forEach(sift);
   all('[data-set-lang]').forEach(function (b) { b.addEventListener('click', function () { speak(b.getAttribute('data-set-lang')); }); });
   speak(root.lang.slice(0, 2));
   all('[data-sort]').forEach(function (b) { b.addEventListener('click', function () { sortBy(b.closest('th')); }); });
