@@ -12,7 +12,7 @@ from functools import partial
 from .taxonomy import default_taxonomy
 from .seams import search, seam_odds
 from .thresholds import pixel_evidence
-from .engine import open_engine
+from .engine import SILENCE, open_engine, part
 
 # %% ../nbs/24_classifier.ipynb #d51253ff
 def sigmoid(z):
@@ -32,7 +32,8 @@ def hear_pixels(labels, block, valid=None):
     for key,sure in PIXEL_SURE.items():
         e = np.clip(evidence[key], 1e-4, 1-1e-4)
         at = default_taxonomy()[key].value-1
-        labels[at] = min(np.log(e/(1-e)*(1-sure)/sure), labels[at]+PIXEL_VETO.get(key, np.inf))
+        veto = PIXEL_VETO.get(key, np.inf) if labels[at]>SILENCE else np.inf
+        labels[at] = min(np.log(e/(1-e)*(1-sure)/sure), labels[at]+veto)
     return labels
 
 def pointers(lines):
@@ -42,7 +43,7 @@ def pointers(lines):
 def hear_lines(labels, lines, look):
     "Return logits (10,) with the surest spot and the likeliest line added to the boundary family's; `look()` searches lines."
     labels, kinds = np.array(labels, np.float32), default_taxonomy().family('boundary')
-    for d,spot in zip(kinds, lines): labels[d.value-1] += np.clip(spot.max(), *SEAM_SPAN)
+    for d,spot in zip(kinds, lines): labels[d.value-1] += np.clip(spot.max(), *SEAM_SPAN)*(spot.max()>SILENCE)
     found = seam_odds(look() if max(labels[d.value-1] for d in kinds)>=SEAM_ASK else ())
     for d in kinds: labels[d.value-1] += np.clip(found[d.key], *SEAM_SPAN)
     return labels
@@ -79,9 +80,9 @@ class Classifier:
         return [tuple(k for k,z in zip(keys,row) if z>0) for row in self.logits(blocks)]
 
 def load_classifier(
-    name='default',   # A model that came with the package, or a model folder
+    name='default',   # A model that came with the package, a model folder, or a repository of the Hub
     device='auto',    # auto, cpu, cuda, openvino or torch
     precision='fp32', # fp32 is bitwise repeatable; bf16 is about twice as fast
 ):
     "Open a classifier."
-    return Classifier(open_engine(name, device, precision))
+    return Classifier(open_engine(part(name, 'classifier'), device, precision))

@@ -7,7 +7,7 @@ __all__ = ['Segmenter', 'load_segmenter', 'softmax', 'decide', 'enlarge']
 
 # %% ../nbs/25_segmenter.ipynb #3adcbe6a
 import numpy as np
-from .engine import STRIDE, open_engine
+from .engine import STRIDE, open_engine, part
 
 # %% ../nbs/25_segmenter.ipynb #9b98a08c
 class Segmenter:
@@ -24,12 +24,12 @@ class Segmenter:
         return np.asarray(self.engine.run(blocks)[1], np.float32)
 
 def load_segmenter(
-    name='default',   # A model that came with the package, or a model folder
+    name='default',   # A model that came with the package, a model folder, or a repository of the Hub
     device='auto',    # auto, cpu, cuda, openvino or torch
     precision='fp32', # fp32 is bitwise repeatable; bf16 is about twice as fast
 ):
     "Open a segmenter; the default shares one graph with the default classifier."
-    return Segmenter(open_engine(name, device, precision))
+    return Segmenter(open_engine(part(name, 'segmenter'), device, precision))
 
 # %% ../nbs/25_segmenter.ipynb #838337d0
 def softmax(
