@@ -1,0 +1,263 @@
+"Many scenes: what is named, skipped, resumed, refused and written, here and on a cluster whose workers die."
+import csv, errno, json, os, re, shutil, signal, subprocess, sys, threading, time
+from pathlib import Path
+import numpy as np, pyarrow.parquet as pq, pyogrio, pytest
+from conftest import land, read, write
+from inspection_folder import write_folder
+from test_cli import PLACED, refused, rsqi_  # noqa: F401 (a fixture)
+import rsqi.batch, rsqi.pipeline
+from rsqi.batch import Manner, run_batch
+from rsqi.config import Config
+from rsqi.ledger import COLUMNS, Job, Ledger
+
+@pytest.fixture(scope='module')
+def config(model): return Config(sizes=(64,256), model=str(model))
+
+@pytest.fixture(scope='module')
+def fine(tmp_path_factory):
+    path = tmp_path_factory.mktemp('config')/'fine.toml'
+    path.write_text('sizes = [64, 256]\n')
+    return path
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    "Three scenes, two of one name, one without coordinates; and a file that is none."
+    home = tmp_path_factory.mktemp('scenes')
+    (home/'东').mkdir()
+    write(home/'a.tif', land(150, 200), **PLACED)
+    write(home/'东'/'A.tif', land(160, 130, seed=2))
+    write(home/'=b.tif', land(100, 170, seed=3), nodata=7, crs='EPSG:4490', transform=PLACED['transform'].translation(106,26) @ PLACED['transform'].scale(1e-5,-1e-5))
+    (home/'none.tif').write_text('no image')
+    return home
+
+@pytest.fixture
+def batch(rsqi_, model, fine):
+    "Run `rsqi batch` with the untrained model, without reports and progress."
+    return lambda *argv: rsqi_('batch', *argv, '--model', model, '--config', fine, '--no-report', '--quiet')
+
+def table(out):
+    with open(out/'summary.csv', encoding='utf-8-sig', newline='') as f: return list(csv.DictReader(f))
+
+def same(a, b):
+    "Two folders hold the same inspection."
+    for name in 'mask.tif', 'confidence.tif', 'blocks.parquet', 'quicklook.webp': assert (a/name).read_bytes()==(b/name).read_bytes(), name
+    one, two = (json.loads((p/'inspection.json').read_text(encoding='utf-8')) for p in (a, b))
+    assert {**one, 'timings':0}=={**two, 'timings':0}
+
+# What a batch leaves
+
+@pytest.fixture(scope='module')
+def finished(scenes, config, tmp_path_factory):
+    out = tmp_path_factory.mktemp('finished')/'out'
+    rows = [*run_batch([scenes], out, config, Manner(reports=False))]
+    return out, rows
+
+def test_every_scene_has_a_folder_and_a_row(finished, scenes):
+    out, rows = finished
+    assert {r['folder'] for r in rows}=={'=b.rsqi','A.rsqi','a_2.rsqi','none.rsqi'}  # capitals are no difference to every disk
+    told = table(out)
+    assert list(told[0])==list(COLUMNS) and told[0]['state']=='failed' and 'cannot be opened' in told[0]['error'] and str(scenes) not in told[0]['error']
+    assert {r['scene'] for r in told}=={"'=b.tif",'a.tif','A.tif','none.tif'}  # no spreadsheet takes a name for a formula
+    exact = pq.read_table(out/'summary.parquet').to_pylist()
+    assert [r['scene'].lstrip("'") for r in told]==[r['scene'] for r in exact]
+    for r in exact:
+        if r['state']!='done': continue
+        found = json.loads((out/r['folder']/'inspection.json').read_text(encoding='utf-8'))
+        assert (r['score'], r['findings'], r['outcome'])==(found['verdict']['score'], len(found['findings']), found['verdict']['outcome'])
+        assert r['share_cloud']==found['defects']['cloud']['share'] and r['seconds']>0
+    scores = [r['score'] for r in exact if r['score'] is not None]
+    assert scores==sorted(scores)
+
+def test_footprints_lie_where_the_scenes_are(finished):
+    frame = pyogrio.read_dataframe(finished[0]/'summary.gpkg', layer='scenes').set_index('scene')
+    assert frame.crs.to_epsg()==4326 and frame.loc['A.tif'].geometry is None and frame.loc['none.tif'].geometry is None
+    assert np.allclose(frame.loc['=b.tif'].geometry.bounds, (106, 26-.001, 106+.0017, 26), atol=1e-6)
+    assert frame.loc['a.tif'].geometry.is_valid and 104.9<frame.loc['a.tif'].geometry.centroid.x<105.1
+    assert frame.loc['a.tif'].score==next(float(r['score']) for r in table(finished[0]) if r['scene']=='a.tif')
+
+def test_nothing_else_is_left(finished):
+    names = {p.name for p in finished[0].iterdir()}
+    assert {n for n in names if not n.endswith('.rsqi')}=={'batch.json','summary.csv','summary.parquet','summary.gpkg','report.html'} and 'none.rsqi' not in names
+
+def test_the_command(batch, scenes, tmp_path):
+    said = batch(scenes, '--out', 'out', '--json')
+    line = json.loads(said.out)
+    assert (said.status, said.err, said.out.count('\n'))==(3, '', 1)
+    assert (line['scenes'], line['failed'], line['unfinished'], line['CLEAN']+line['DEFECT']+line['NOT_INSPECTED'])==(4, 1, 0, 3)
+    said = batch(scenes/'a.tif', '--out', 'whole')
+    assert said.status==0 and said.out.startswith('1 scene: 1 ') and 'report: ' in said.out
+    same(tmp_path/'whole/a.rsqi', tmp_path/'out/a_2.rsqi')
+
+def test_ground_that_was_not_inspected_is_status_three(batch, tmp_path):
+    data = write(tmp_path/'whole.tif', land(700, 300), **PLACED).read_bytes()
+    (tmp_path/'cut.tif').write_bytes(data[:len(data)*2//3])
+    assert batch('cut.tif', '--out', 'out').status==3 and batch('whole.tif', '--out', 'two').status==0
+
+# Skip, resume, retry
+
+def test_finished_scenes_are_not_read_again(batch, scenes, tmp_path, monkeypatch):
+    assert batch(scenes, '--out', 'out').status==3
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path/'out').glob('*.rsqi/inspection.json')}
+    monkeypatch.setattr(rsqi.batch, 'inspect_job', None)
+    for words in [scenes], [], [scenes/'*.tif']: assert batch(*words, '--out', 'out').status==3
+    assert before=={p: p.stat().st_mtime_ns for p in (tmp_path/'out').glob('*.rsqi/inspection.json')} and len(before)==3
+
+def test_failed_scenes_wait_for_a_better_file_or_a_word(batch, tmp_path):
+    (tmp_path/'a.tif').write_text('no image')
+    assert batch('a.tif', '--out', 'out').status==3
+    write(tmp_path/'a.tif', land(90, 90), **PLACED)
+    assert batch('a.tif', '--out', 'out').status==0  # the file has changed
+    (tmp_path/'b.tif').write_text('no image')
+    assert batch('b.tif', '--out', 'out').status==3
+    book = Ledger.load(tmp_path/'out')
+    job = book.jobs[str(tmp_path/'b.tif')]
+    write(tmp_path/'b.tif', land(90, 90), **PLACED)
+    book.note(job.stamped())  # as if nothing had changed
+    assert batch('b.tif', '--out', 'out').status==3 and batch('--out', 'out', '--retry-failed').status==0
+
+def test_a_file_that_changed_is_not_passed_off_as_the_old(batch, tmp_path):
+    write(tmp_path/'a.tif', land(90, 90), **PLACED)
+    assert batch('a.tif', '--out', 'out').status==0
+    write(tmp_path/'a.tif', land(90, 90, seed=5), **PLACED)
+    said = batch('a.tif', '--out', 'out')
+    assert said.status==3 and 'another scene' in said.out and '--overwrite' in said.out
+
+def test_other_choices_are_refused_or_replace(batch, tmp_path):
+    write(tmp_path/'a.tif', land(90, 90), **PLACED)
+    assert batch('a.tif', '--out', 'out').status==0
+    refused(batch('a.tif', '--out', 'out', '--t', '.3'), 'with another config', '--overwrite')
+    assert batch('a.tif', '--out', 'out', '--t', '.3', '--overwrite').status==0
+    assert json.loads((tmp_path/'out/a.rsqi/inspection.json').read_text())['config']['t']==.3
+    refused(batch('a.tif', '--out', 'out'), 'with another config')
+
+def test_ctrl_c_and_on(batch, scenes, finished, tmp_path, monkeypatch):
+    whole, n = rsqi.pipeline.judge, []
+    def stop(*args):
+        n.append(1)
+        if len(n)==20: raise KeyboardInterrupt
+        return whole(*args)
+    monkeypatch.setattr(rsqi.pipeline, 'judge', stop)
+    said = batch(scenes, '--out', 'out')
+    assert said==(130, '', 'rsqi: stopped; run the same command again to resume\n')
+    states = [r['state'] for r in table(tmp_path/'out')]
+    assert 'waiting' in states and not (tmp_path/'out/report.html').exists()
+    assert batch('--out', 'out').status==3
+    for job in Ledger.load(tmp_path/'out').jobs.values():
+        if job.state=='done': same(tmp_path/'out'/job.folder, finished[0]/Ledger.load(finished[0]).jobs[job.source].folder)
+
+def test_killed_and_on(scenes, model, fine, finished, tmp_path):
+    argv = [sys.executable, '-c', 'import sys; from rsqi.cli import main; sys.exit(main())', 'batch', scenes, '--out', tmp_path/'out',
+            '--model', model, '--config', fine, '--no-report', '--quiet', '--json']
+    run = subprocess.Popen([*map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until = time.monotonic()+120
+    while not [*tmp_path.glob('out/*.rsqi/.journal/*.npz')] and run.poll() is None and time.monotonic()<until: time.sleep(.005)
+    run.send_signal(signal.SIGKILL); run.communicate()
+    assert 'started' in {j.state for j in Ledger.load(tmp_path/'out').jobs.values()} or run.returncode==3
+    done = subprocess.run([*map(str, argv)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr, json.loads(done.stdout)['unfinished'])==(3, '', 0)
+    for job in Ledger.load(finished[0]).jobs.values():
+        if job.state=='done': same(tmp_path/'out'/Ledger.load(tmp_path/'out').jobs[job.source].folder, finished[0]/job.folder)
+
+def test_a_scene_that_kills_the_process_is_given_up(config, scenes, tmp_path):
+    book = Ledger(tmp_path/'out', rsqi.batch.batch_key(config), config.to_dict())
+    (tmp_path/'out').mkdir()
+    book.note(book.enter([str(scenes/'a.tif')])[0]._replace(state='started', tries=2))
+    row, = run_batch([], tmp_path/'out', config, Manner(reports=False))
+    assert row['state']=='failed' and 'took the whole process with it' in row['error']
+
+def test_a_bug_costs_one_scene(config, scenes, tmp_path, monkeypatch):
+    whole = rsqi.batch.inspect_scene
+    def buggy(source, *args): return [][1] if Path(source).name=='=b.tif' else whole(source, *args)
+    monkeypatch.setattr(rsqi.batch, 'inspect_scene', buggy)
+    rows = {r['scene']: r for r in run_batch([scenes/'a.tif', scenes/'=b.tif'], tmp_path/'out', config, Manner(reports=False))}
+    assert rows['a.tif']['state']=='done' and rows['=b.tif']['error'].startswith('a bug: IndexError')
+
+def test_a_full_disk_ends_the_batch_and_a_later_run_goes_on(batch, scenes, tmp_path, monkeypatch):
+    def full(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device')
+    with monkeypatch.context() as m:
+        m.setattr(rsqi.pipeline, 'finish', full)
+        refused(batch(scenes, '--out', 'out'), 'No space left', 'free space', 'resume')
+    assert batch(scenes, '--out', 'out').status==3 and {r['state'] for r in table(tmp_path/'out')}=={'done','failed'}
+
+# Refusals
+
+@pytest.mark.parametrize('argv,words', [
+    (['x*.tif'], ['x*.tif', 'such a name']), (['@list.txt'], ['list.txt', 'cannot be read']), ([], ['holds no scenes', 'name files']),
+    (['a.tif','--workers','-1'], ['--workers', 'at least 0']), (['a.tif','--gsd','0'], ['gsd', 'above 0']), (['a.tif','--model','none'], ["no model 'none'"]),
+    (['a.tif','--scheduler','tcp://127.0.0.1:9'], ['127.0.0.1:9', 'tcp://HOST:PORT'])])
+def test_refusals(rsqi_, tmp_path, argv, words, monkeypatch):
+    monkeypatch.setattr('rsqi.batch.TIMEOUT', 1)
+    write(tmp_path/'a.tif', land(90, 90))
+    refused(rsqi_('batch', *argv, '--out', 'out', '--quiet'), *words)
+
+def test_foreign_folders_are_kept(batch, tmp_path):
+    write(tmp_path/'a.tif', land(90, 90))
+    (tmp_path/'out').mkdir(); (tmp_path/'out/thesis.txt').write_text('do not delete')
+    for more in [], ['--overwrite']: refused(batch('a.tif', '--out', 'out', *more), 'holds no batch', 'nothing was deleted')
+    assert [p.name for p in (tmp_path/'out').iterdir()]==['thesis.txt']
+    refused(batch('a.tif', '--out', 'a.tif'), 'is a file')
+
+def test_two_runs_on_one_folder(batch, scenes, config, tmp_path):
+    run = run_batch([scenes], tmp_path/'out', config, Manner(reports=False))
+    next(run)
+    refused(batch(scenes, '--out', 'out'), 'another run is using')
+    run.close()
+
+def test_without_dask_it_says_what_to_install(batch, scenes, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'dask.distributed', None)
+    refused(batch(scenes, '--out', 'out', '--workers', '2'), "pip install 'rsqi[cluster]'")
+
+# The page
+
+def invented(tmp_path, n, hostile=''):
+    "A batch of `n` inspections made by hand."
+    first = write_folder(tmp_path/'out/0.rsqi', 6, shape=(300,400), thumbnails=0)
+    book = Ledger(tmp_path/'out', dict(config='ab'*32), Config().to_dict())
+    for i in range(n):
+        if i: shutil.copytree(first, tmp_path/f'out/{i}.rsqi')
+        book.jobs[f'/x/{i}{hostile}.tif'] = Job(f'/x/{i}{hostile}.tif', f'{i}.rsqi', 'done', seconds=9.)
+    book.save()
+    return tmp_path/'out'
+
+def test_three_hundred_scenes_go_by_mail(tmp_path):
+    out = invented(tmp_path, 300)
+    html = rsqi.batch.write_page(out).read_text(encoding='utf-8')
+    assert html.count('<tr data-state=')==300 and len(html.encode())<2_000_000
+    assert not re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?!data:)[^"]+"', html) and "default-src 'none'" in html
+
+def test_what_names_say_is_escaped(tmp_path):
+    html = rsqi.batch.write_page(invented(tmp_path, 2, '<img src=x onerror=alert(1)>'), 'zh').read_text(encoding='utf-8')
+    assert '<img src=x' not in html and '&lt;img src=x' in html and '<html lang="zh-CN"' in html and '批量检查报告' in html
+
+# On a cluster
+
+@pytest.fixture(scope='module')
+def cluster():
+    dask = pytest.importorskip('dask.distributed', reason='rsqi[cluster] is not installed')
+    import logging
+    with dask.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL, env={'RSQI_THREADS':'1'}) as c: yield c
+
+def test_a_cluster_gives_the_same(cluster, scenes, config, finished, tmp_path):
+    rows = [*run_batch([scenes], tmp_path/'out', config, Manner(reports=False, scheduler=cluster.scheduler_address))]
+    assert sorted(r['state'] for r in rows)==['done','done','done','failed']
+    for r in rows:
+        if r['state']=='done': same(tmp_path/'out'/r['folder'], finished[0]/r['folder'])
+
+def test_one_scene_by_strips_and_a_worker_that_is_killed(cluster, config, tmp_path):
+    "in every second band of rows most blocks hold no ground, so that rows hold blocks of both kinds"
+    a = land(900, 700)
+    a[:, (np.arange(900)//150%2==0)[:,None] & (np.arange(700)>140)] = 7
+    path = write(tmp_path/'tall.tif', a, nodata=7, **PLACED)
+    alone = rsqi.pipeline.inspect_scene(path, tmp_path/'alone', config)
+    killed = []
+    def kill():
+        until = time.monotonic()+60
+        while len([*tmp_path.glob('out/tall.rsqi/.journal/*.npz')])<4 and time.monotonic()<until: time.sleep(.005)
+        killed.append(next(iter(cluster.workers.values())).process.pid)
+        os.kill(killed[0], signal.SIGKILL)
+    watch = threading.Thread(target=kill); watch.start()
+    row, = run_batch([path], tmp_path/'out', config, Manner(reports=False, scheduler=cluster.scheduler_address))
+    watch.join()
+    assert killed and row['state']=='done', row
+    same(tmp_path/'out/tall.rsqi', tmp_path/'alone')
+    assert alone.findings
