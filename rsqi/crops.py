@@ -150,9 +150,10 @@ def sea_fields(root):
         fields.append(field.astype(np.float16))
     return fields
 
-def twin_fields(root):
+def twin_fields(root, without=()):
     "Return the optical depth of real clouds above ground, from their clear twins, (h,w) f16 each."
-    pairs = [pair for place in places('cloud','train') if 'cloud_pairs' in place for pair in twin_paths(images_of(root, place))]
+    some = [place for place in places('cloud','train') if 'cloud_pairs' in place and place not in without]
+    pairs = [pair for place in some for pair in twin_paths(images_of(root, place))]
     found = [depth_above(read_rgb(cloudy), read_rgb(clear)) for cloudy,clear in pairs]
     return [f for f in found if np.ptp(f)>.3]
 
@@ -162,9 +163,10 @@ def depth_above(cloudy, clear):
     alpha = (a-b-np.quantile(a-b, .05))/np.maximum(245-b, 60)
     return optical_depth(np.clip(alpha-.03, 0, .96)).astype(np.float16)
 
-def cloud_bank(root):
-    "Return `(shape, rng) -> (h,w)` that cuts cloud density from photographs: over dark sea, and over ground with a clear twin."
-    kinds = [k for k in (sea_fields(root), twin_fields(root)) if k]
+def cloud_bank(root, without=()):
+    """Return `(shape, rng) -> (h,w)` that cuts cloud density from photographs: over dark sea, and over ground with a
+    clear twin, but for the twins of the places that are named."""
+    kinds = [k for k in (sea_fields(root), twin_fields(root, without)) if k]
     return partial(_cut_field, kinds) if kinds else None
 
 def _cut_field(kinds, shape, rng):

@@ -45,13 +45,13 @@ def _region_of(image, after, rng, strength):
 def vibration(image, rng, strength):
     sigma = 1.4+strength*rng.uniform(.5,5)
     after = cv2.GaussianBlur(image, (0,0), sigma, borderType=cv2.BORDER_REFLECT)
-    return *_region_of(image, after, rng, strength), dict(sigma_px=sigma, spread_px=sigma)
+    return *_region_of(image, after, rng, strength), dict(blur_sigma_px=sigma)
 
 @mechanism('blur')
 def defocus(image, rng, strength):
     r = 2.2+strength*rng.uniform(.5,7)
     y, x = np.mgrid[-int(r)-1:int(r)+2, -int(r)-1:int(r)+2]
-    return *_region_of(image, _blur(image, (np.hypot(y,x)<=r)), rng, strength), dict(radius_px=r, spread_px=r/2)
+    return *_region_of(image, _blur(image, (np.hypot(y,x)<=r)), rng, strength), dict(radius_px=r, blur_sigma_px=r/2)
 
 @mechanism('blur')
 def motion(image, rng, strength):
@@ -59,7 +59,7 @@ def motion(image, rng, strength):
     kernel, c = np.zeros((2*n+1,2*n+1), np.float32), np.array([np.cos(angle), np.sin(angle)])*n/1.2
     cv2.line(kernel, [int(round(n-c[0])), int(round(n-c[1]))], [int(round(n+c[0])), int(round(n+c[1]))], 1., 1, cv2.LINE_AA)
     after, long = _blur(cv2.GaussianBlur(image, (0,0), 1), kernel), 2*n/1.2
-    return *_region_of(image, after, rng, strength), dict(length_px=long, spread_px=np.hypot(long/12**.5, 1))
+    return *_region_of(image, after, rng, strength), dict(length_px=long, blur_sigma_px=np.hypot(long/12**.5, 1))
 
 @mechanism('blur')
 def resampling(image, rng, strength):
@@ -67,13 +67,13 @@ def resampling(image, rng, strength):
     small = cv2.resize(image, (max(2,int(w/k)), max(2,int(h/k))), interpolation=cv2.INTER_AREA)
     how = rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC])
     after = cv2.resize(small, (w,h), interpolation=int(how))
-    return *_region_of(image, after, rng, strength), dict(factor=k, spread_px=k/2)
+    return *_region_of(image, after, rng, strength), dict(factor=k, blur_sigma_px=k/2)
 
 @mechanism('blur')
 def oversmoothing(image, rng, strength):
     k = int(2*round(2+strength*rng.uniform(1,5))+1)
     flat = cv2.medianBlur(np.clip(image,0,255).astype(np.uint8), k).astype(np.float32)
-    told = dict(window_px=k, spread_px=np.hypot(k/12**.5, 1.2))
+    told = dict(window_px=k, blur_sigma_px=np.hypot(k/12**.5, 1.2))
     return *_region_of(image, cv2.GaussianBlur(flat, (0,0), 1.2), rng, strength), told
 
 # %% ../nbs/12_faults.ipynb #3aca1ac0

@@ -6,12 +6,13 @@
 __all__ = ['FAMILIES', 'STRIP', 'TILE', 'evidence', 'Opinion', 'opinion', 'grow', 'Sieve', 'Band', 'Bands', 'write_bands']
 
 # %% ../nbs/31_merge.ipynb #5e1205c1
-import os, warnings
+import math, os, warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 import cv2, numpy as np
 from .grid import Block
+from .refusals import unwritten
 from .taxonomy import IGNORED, default_taxonomy
 
 # %% ../nbs/31_merge.ipynb #2ed1a617
@@ -219,13 +220,31 @@ def write_bands(
             files = [stack.enter_context(_create(p, shape, crs, transform, c)) for p,c in zip(parts, palettes)]
             for y,*tiles in _tile_rows(bands):
                 counts += np.bincount(tiles[0].ravel(), minlength=256)
-                for f,rows in zip(files, tiles): f.write(rows, 1, window=((y,y+len(rows)),(0,shape[1])))
+                for f,rows in zip(files, tiles): _write(f, y, rows)
         n = counts.sum()
         if n<shape[0]*shape[1]: raise ValueError(f"the bands have {n} pixels; a scene of {shape} has more")
+        for part in parts: _check_whole(part)
         for part,name in zip(parts, names): os.replace(part, name)
     finally:
         for p in parts: p.unlink(missing_ok=True)
     return counts
+
+def _write(file, y, rows):
+    "Write rows of a file from row `y` on."
+    from rasterio.errors import RasterioIOError
+    try: file.write(rows, 1, window=((y,y+len(rows)),(0,file.width)))
+    except RasterioIOError as e: raise unwritten(file.name, e) from e
+
+def _check_whole(path):
+    "Raise an OSError where a file has lost tiles: GDAL does not tell us of a disk that is full."
+    import rasterio
+    from rsqi.raster import lost_pieces
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
+        try:
+            with rasterio.open(path) as f: lost = lost_pieces(f, seconds=math.inf)
+        except rasterio.errors.RasterioIOError as e: raise unwritten(path, e) from e
+    if lost['cut_off'] or lost['empty']: raise unwritten(path, f"{lost['cut_off']+lost['empty']} tiles are missing")
 
 def _tile_rows(bands):
     "Yield (y, mask, confidence) in steps of whole tiles."

@@ -46,11 +46,13 @@ def slope(z, truth, at):
 
 # %% ../nbs/38_release.ipynb #4432709c
 def answers(engine, samples):
-    "Run an engine over samples; return label logits (n,10), truth (n,10), what lines say (n,2), region logits f16 (n,7,h/4,w/4), region truth (n,h/4,w/4)."
+    """Run an engine over samples; return label logits (n,10), truth (n,10), what lines say (n,2),
+    region logits f16 (n,7,h/4,w/4), region truth (n,h/4,w/4)."""
     labels, truth, said, regions, region = [], [], [], [], []
     for s in samples:
         z, outlines, lines = (a[0] for a in engine.run(s.image[None]))
-        labels.append(z); truth.append(s.labels); regions.append(outlines.astype(np.float16)); region.append(s.region[2::4,2::4])
+        labels.append(z); truth.append(s.labels)
+        regions.append(outlines.astype(np.float16)); region.append(s.region[2::4,2::4])
         said.append(hear_lines(np.zeros(10), lines, lambda: search(s.image, evidence=pointers(lines)))[6:8])
     return tuple(map(np.stack, (labels, truth, said, regions, region)))
 
@@ -106,7 +108,8 @@ def caution(labels, regions, truth, config=Config(), steps=(-.8,-.4,0.,.4,.8,1.2
 
 # %% ../nbs/38_release.ipynb #4369cf71
 def samples_for(root, n=960, size=512):
-    "Draw blocks of inspection size: two in three from the selection places, the rest from training places with seeds never trained on."
+    """Draw blocks of inspection size: two in three from the selection places, the rest from training places with seeds
+    never trained on."""
     for split,seed,share in (('select',11,n-n//3), ('train',13,n//3)):
         supply = Supply(root, split, clean=.3, clouds=.15)
         for i in range(share): yield supply.sample(size, np.random.default_rng([seed, i]))
@@ -127,6 +130,7 @@ def release(
     scale, shift = calibrate(labels, truth, lines)
     off = caution(labels*scale+shift, regions, region)
     fold_calibration(net, scale, shift, off)
-    card = dict(**card, labels=list(default_taxonomy().keys), calibration=dict(scale=scale.round(4).tolist(), shift=shift.round(4).tolist(), caution=off.tolist()))
+    made = dict(scale=scale.round(4).tolist(), shift=shift.round(4).tolist(), caution=off.tolist())
+    card = dict(**card, labels=list(default_taxonomy().keys), calibration=made)
     save_network(net, out, card)
     return card

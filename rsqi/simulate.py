@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPAQUE', 'MEANING', 'MEASURES', 'ORDER', 'cloud_field', 'haze', 'lost_sun', 'cloud_and_light', 'cloud_with_shadow',
-           'Damage', 'damage', 'degrade', 'to_bytes', 'optical_depth', 'facts_of', 'Severity', 'severity',
+           'Damage', 'damage', 'degrade', 'to_bytes', 'optical_depth', 'summed', 'facts_of', 'Severity', 'severity',
            'degrade_told', 'layers', 'compose', 'flatten']
 
 # %% ../nbs/15_simulate.ipynb #d6674e33
@@ -128,7 +128,18 @@ MEANING = dict( # what a map tells: f(values inside the mask) -> facts
     opacity    = lambda a: dict(opacity_mean=a.mean(), opacity_max=a.max(),
                                 optical_depth_mean=optical_depth(a).mean(), optical_depth_max=optical_depth(a).max()),
     light_lost = lambda a: dict(light_lost_mean=a.mean(), light_lost_max=a.max()),
-    shift      = lambda a: dict(shift_px_max=np.hypot(a[...,0], a[...,1]).max()))
+    shift      = lambda a: dict(shift_px_max=np.linalg.norm(a.reshape(len(a), -1), axis=1).max()))
+
+def summed(
+    change, # (n,) grey levels, at the pixels of a defect
+    maps,   # {name in `MEANING`: what was told there, (n,) or (n,2)}
+    of,     # Pixels of the whole, for the share
+): # {name: number}
+    "Return what is known of a defect by its pixels."
+    if not len(change): return dict(pixels=0, share=0., change_levels=0.)
+    found = dict(pixels=len(change), share=len(change)/of, change_levels=change.mean())
+    for name,values in maps.items(): found.update(MEANING[name](values))
+    return {k: v if isinstance(v, int) else float(v) for k,v in found.items()}
 
 def facts_of(
     before, after, # (h,w,3) u8
@@ -136,27 +147,24 @@ def facts_of(
     told={},       # By the mechanism, see `Damage`
 ): # {name: number}, units in the names; levels are grey levels, 0-255
     "Return what was done to an image, in physical units."
-    if not mask.any(): return dict(pixels=0, share=0., change_levels=0.)
+    if not mask.any(): return summed((), {}, mask.size)
     change = highest(np.abs(after[mask].astype(np.int16)-before[mask]))
-    found = dict(pixels=int(mask.sum()), share=float(mask.mean()), change_levels=float(change.mean()))
-    for name,value in told.items():
-        if np.ndim(value)==0: found[name] = value
-        elif name=='line': found.update(step_across(before, after, value, mask))
-        else: found.update(MEANING[name](value[mask]))
-    return {k: v if isinstance(v, int) else float(v) for k,v in found.items()}
+    found  = {k: v if isinstance(v, int) else float(v) for k,v in told.items() if np.ndim(v)==0}
+    if 'line' in told: found |= step_across(before, after, told['line'], mask)
+    return summed(change, {k: v[mask] for k,v in told.items() if k in MEANING}, mask.size) | found
 
 # %% ../nbs/15_simulate.ipynb #ee757a92
 MEASURES = dict( # which fact is the severity, and its unit
     cloud=('opacity_mean','share'), shadow=('light_lost_mean','share'), stretching_blur=('smear_px','px'),
-    blur=('spread_px','px'), spectral_overflow=('share','share'), distortion=('shift_px_max','px'),
-    stitching_trace=('delta_e','delta_e'), stitching_misalignment=('offset_px','px'), pixel_missing=('pixels','px'))
+    blur=('blur_sigma_px','px'), spectral_overflow=('share','share'), distortion=('shift_px_max','px'),
+    stitching_trace=('delta_e','delta_e'), stitching_misalignment=('offset_px','px'), pixel_missing=('pixels','pixels'))
 
 class Severity(NamedTuple):
     "How severe a simulated defect is."
     mechanism:str  # That made it
     measure:str    # Which of the facts counts
     value:float    # Of it
-    unit:str       # `share` (0-1), `px`, `delta_e` (CIE76) or `levels` (0-255)
+    unit:str       # `share` (0-1), `px` (a length), `pixels` (how many), `delta_e` (CIE76) or `levels` (0-255)
     facts:dict     # Everything known of it, see `facts_of`
 
 def severity(key, mechanism, facts):

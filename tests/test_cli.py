@@ -396,7 +396,7 @@ def test_version(rsqi_): assert rsqi_('--version')==(0, f'rsqi {__version__}\n',
 
 @pytest.mark.parametrize('name', commands)
 def test_help_has_an_example(rsqi_, name):
-    said = rsqi_(name, '--help')
+    said = rsqi_(*name.split(), '--help')
     assert (said.status, said.err)==(0, '') and f'example: rsqi {name}' in said.out
 
 def test_the_example_of_help_is_understood(rsqi_):
@@ -640,7 +640,7 @@ def test_stopped_in_mid_run_and_resumed(number, inspect, scene, fine, model, und
     assert 0<len(asked)<rows-9  # more than a row of blocks was not judged again
     same(out, undisturbed[0])
 
-@pytest.mark.parametrize('where,nth', [('rsqi.polygons._write',2), ('rsqi.inspection.write_blocks',1), ('rsqi.inspection.webp',9), ('rsqi.pipeline.Bands._finish',1), ('os.replace',3)])
+@pytest.mark.parametrize('where,nth', [('rsqi.polygons.write_layer',2), ('rsqi.inspection.write_blocks',1), ('rsqi.inspection.webp',9), ('rsqi.pipeline.Bands._finish',1), ('os.replace',3)])
 def test_killed_anywhere_and_resumed(where, nth, inspect, scene, fine, undisturbed, tmp_path, monkeypatch):
     "what a killed run leaves half-written is gone after the next"
     class Killed(BaseException): pass
@@ -876,7 +876,7 @@ def test_choices_are_shown(rsqi_, option, words):
     refused(rsqi_('inspect', 'a.tif', option, 'odd'), option, *words.split())
 
 def test_messages_say_things_once(rsqi_, scene):
-    refused(rsqi_('inspect', scene, '--aoi', 'f'), '--aoi', 'rsqi inspect --help')
+    refused(rsqi_('inspect', scene, '--aio', 'f'), '--aio', 'rsqi inspect --help')
     refused(rsqi_('inspect', scene, '--gsd', '-1'), 'gsd', 'above 0')
     for option in '--config', '--policy':
         said = rsqi_('inspect', scene, option, 'none.toml')

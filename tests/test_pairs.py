@@ -1,5 +1,6 @@
 "Sentences agree with the mask they were made from, whatever its shape, and with one another in both languages."
 import json, re
+from dataclasses import replace
 from itertools import product
 import cv2, numpy as np, pytest
 from hypothesis import assume, given, settings, strategies as st
@@ -7,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.measure import label, regionprops
 from rsqi.pairs import (AREAS, Facts, Pair, answer, answer_any, caption, describe, direction, every_pair, facts, facts_in,
                         labels_of, largest, normalise, pairs, pairs_of, words, write_pairs)
-from rsqi.taxonomy import default_taxonomy
+from rsqi.taxonomy import Taxonomy, default_taxonomy
 
 TAX, LANGS = default_taxonomy(), ('zh','en')
 VALUES = st.sampled_from([0, 255, *range(1, 11)])
@@ -214,6 +215,57 @@ def test_captions_survive_a_tokenizer():
     "BERT puts a blank between Chinese characters and may drop the full stop"
     for d in TAX: assert labels_of(' '.join(caption(np.eye(10)[d.value-1])[:-1])).nonzero()[0].tolist()==[d.value-1]
 
+# A hand-written table: what a captioning model or an inspector may write -> the defects that it says are there
+WORDINGS = """
+A cloud-free image -> | cloud free -> | Cloud is absent -> | a haze-free, shadow-free image ->
+devoid of cloud, shadow and blur -> | There aren't any clouds -> | There isn't cloud there -> | I cannot see cloud ->
+I can’t see any cloud -> | The scene hasn't any cloud -> | clouds were not found -> | no sign of cloud ->
+never any cloud -> | without cloud or shadow -> | Neither cloud, shadow nor blur ->
+No thick clouds, heavy shadows or strong blur -> | no clouds, shadows, and blur -> | no cloud and shadow ->
+Absent: cloud, blur -> | cloud, shadow and blur are absent -> | no defects such as cloud, shadow or blur ->
+It's unclear whether there is cloud. -> | no shadow, and blur -> blur | no cloud, but shadow -> shadow
+No cloud; shadow -> shadow | No cloud, shadow is visible -> shadow | not cloud but shadow -> shadow
+cloud, not shadow -> cloud | Neither cloud nor shadow, only blur -> blur | no clouds but stripes -> stripe_noise
+Clouds are not present but shadows are -> shadow | cloud is not visible, shadow is -> shadow
+shadow is present but not cloud -> shadow | There is cloud and no visible shadow -> cloud
+cloud-free image with shadow -> shadow | with clouds and without shadows -> cloud
+Image with cloud, shadow is absent -> cloud | cloud is absent and shadow is present -> shadow
+I don't see clouds, I see shadows -> shadow | Not only cloud but also shadow -> cloud shadow
+nothing but cloud -> cloud | No defects except cloud -> cloud | The blur is not absent -> blur
+cloud and no other defects -> cloud | Apart from cloud, there are no problems -> cloud
+no problems other than blur -> blur | cloud: none, shadow: present -> shadow
+Cloud: yes. Shadow: no. Blur: yes. -> cloud blur | cloud present, shadow absent, blur present -> cloud blur
+Ground cannot be seen because of cloud -> cloud | not acceptable: cloud -> cloud
+The left part is blurred, the right part is not -> blur | Is there cloud? No. -> | Is there cloud? Yes. -> cloud
+Is there cloud? -> | Does it have blur? It does not. -> | cloud? no. shadow? yes. -> shadow
+Is there cloud? No, but there is shadow. -> shadow | Is there cloud? Yes, in the upper left, but no shadow. -> cloud
+Are there clouds or shadows? Neither. -> | Are there clouds or shadows? Only shadows. -> shadow | 图像无云 -> | 没云 ->
+晴空无云 -> | 云不存在 -> | 看不到云 -> | 云量为零 -> | 云未被发现 -> | 未被云遮挡 -> | 所有区域无云 -> | 无云、无阴影 -> | 无云、阴影 -> | 不存在云,阴影 ->
+云、阴影均不存在 -> | 云和阴影都没有 -> | 既无云也无阴影 -> | 没有明显阴影 -> | 没有发现任何云、阴影、模糊等缺陷 -> | 图像质量良好，未发现云、条纹 -> | 没有像素缺失 -> | 无任何质量问题 ->
+无云有阴影 -> shadow | 没有云，有阴影 -> shadow | 无云，阴影明显 -> shadow | 未见云，但阴影明显 -> shadow | 没有云而有阴影 -> shadow | 不是云而是阴影 -> shadow
+云没有，阴影有 -> shadow | 云:无,阴影:有 -> shadow | 云不可见，阴影可见 -> shadow | 除阴影外，未见云 -> shadow | 有云无阴影 -> cloud | 有云，没有阴影 -> cloud
+存在云,阴影不存在 -> cloud | 除云外无其他问题 -> cloud | 只有云，没有别的缺陷 -> cloud | 不仅有云，还有阴影 -> cloud shadow | 无人机影像有云 -> cloud
+无法看清地面,有云 -> cloud | 图像不合格:存在云 -> cloud | 没有拼接错误，有错位 -> stitching_misalignment | 不含云；含拼接痕迹 -> stitching_trace
+无云且无阴影，但有条纹 -> stripe_noise | 没有云也没有阴影，仅有模糊 -> blur | 没有云，模糊严重 -> blur | 本图含云、阴影，不含模糊 -> cloud shadow | 有阴影吗?没有阴影。->
+是否存在云？否。 -> | 是否存在云？是。 -> cloud | 有没有云？ -> | 是否有云:否 -> | 有云吗？没有。有阴影吗？有。 -> shadow | 是否有云？没有，但有阴影。 -> shadow
+有没有阴影？有，位于左上角。 -> shadow
+"""
+
+WORDINGS = [w.split('->') for line in WORDINGS.strip().splitlines() for w in line.split(' | ')]
+
+@pytest.mark.parametrize('text,meant', WORDINGS)
+def test_denials(text, meant):
+    assert [d.key for d,k in zip(TAX, labels_of(text.strip())) if k]==meant.split(), text
+
+@settings(max_examples=150, deadline=None)
+@given(masks)
+def test_a_question_waits_for_its_answer(mask):
+    for lang in LANGS:
+        for p in every_pair(facts_in(mask), lang)[1:]:
+            wanted = (np.arange(10)==TAX[p.defect].value-1)*p.yes
+            assert not labels_of(p.question).any() and (labels_of(p.question+p.answer)==wanted).all()
+            assert (labels_of(p.question+words(lang)['yes' if p.yes else 'no']+'.')==wanted).all()
+
 @given(st.text(max_size=40))
 def test_any_text_is_read(text): assert labels_of(text).shape==(10,)
 
@@ -263,6 +315,20 @@ def test_an_image_is_asked_the_same_in_any_company(tmp_path):
     assert [(r.pop('id'), Pair(**r)) for r in rows]==whole and [p.name for p in tmp_path.iterdir()]==['qa.jsonl']
 
 
+def test_pairs_are_written_where_no_folder_is(tmp_path):
+    rows = list(pairs_of([('a', np.ones((4,4), int))]))
+    path = tmp_path/'new'/'deep'/'qa.jsonl'
+    assert write_pairs(rows, path)==len(rows)==len(path.read_text(encoding='utf-8').splitlines())
+    (tmp_path/'file').touch()
+    with pytest.raises(ValueError, match='^[^\n]*name another folder$'): write_pairs(rows, tmp_path/'file'/'qa.jsonl')
+
+def test_a_table_of_ones_own():
+    wider = Taxonomy((*TAX, replace(TAX['cloud'], value=11, key='snow', en='Snow', zh='积雪', aliases=())))
+    snow, rng = np.full((5,5), 11), np.random.default_rng(0)
+    assert [p.defect for p in pairs(snow, rng, keep=0, taxonomy=wider)]==[None, 'snow']
+    assert {p.defect for _,p in pairs_of([('a', snow)], taxonomy=wider) if p.yes}=={None, 'snow'}
+
+
 # what is refused, and how facts of another source are said
 
 @pytest.mark.parametrize('mask', [
@@ -279,7 +345,7 @@ def test_other_refusals_say_the_way_out():
         (lambda: pairs(mask, rng, 'fr'), "zh or en; got 'fr'"), (lambda: caption(mask, 'de'), "got 'de'"),
         (lambda: pairs(mask, rng, mode='x'), 'default or paper'), (lambda: pairs(mask, rng, keep=1.5), '1.5'),
         (lambda: pairs(mask, rng, keep=float('nan')), 'nan'), (lambda: caption([1,0]), r'\(10,\)'),
-        (lambda: describe(mask, gsd=0), 'gsd'), (lambda: describe(mask, gsd=float('nan')), 'gsd')):
+        *((lambda g=g: describe(mask, gsd=g), 'per pixel above 0') for g in (0, float('nan'), '0.5', True, (1,1)))):
         with pytest.raises(ValueError, match=why): wrong()
 
 @given(arrays(bool, 10), st.sampled_from(LANGS))

@@ -54,10 +54,22 @@ def whole_polygons(out, known, mask, crs, there):
     assert frame.zh.tolist()==[TAX[k].zh for k in frame.defect] and (frame.penalty>=0).all() and (frame.severity>0).all()
     assert frame.area_m2.isna().all()!=bool(placed)
     by_patch = {(p['patch'],p['defect']): p for p in known['patches']}
+    ground = int((mask!=255).sum())
+    own = dict(pixels=lambda row: row.area_px, share=lambda row: row.area_px/ground) # told by the finding alone
     for row in frame.itertuples():
         p = by_patch[row.patch, row.defect]
         assert row.id in p['findings'] and (row.mechanism, row.unit, row.measure)==(p['mechanism'], p['unit'], p['measure'])
-        assert row.severity==pytest.approx(row.area_px if row.measure=='pixels' else p['severity'], abs=1e-3)
+        if row.measure in own: assert row.severity==pytest.approx(own[row.measure](row))
+    for p in known['patches']: # of what is left of it at the end
+        y, x, h, w = p['block']
+        n = int((mask[y:y+h,x:x+w]==TAX[p['defect']].value).sum())
+        assert p['facts']['pixels']==n>0 and p['facts']['share']==pytest.approx(n/ground, rel=1e-4)
+        mine = frame[(frame.patch==p['patch'])&(frame.defect==p['defect'])]
+        assert sorted(mine.id)==p['findings'] and mine.area_px.sum()==n
+        mean = (mine.severity*mine.area_px).sum()/n
+        if p['measure'].endswith(('_mean','_levels')): assert mean==pytest.approx(p['severity'], rel=1e-4)
+        if p['measure']=='shift_px_max': assert mine.severity.max()==pytest.approx(p['severity'], rel=1e-4)
+        if p['measure'] in ('smear_px','blur_sigma_px','offset_px','delta_e'): assert np.ptp(mine.severity)==0
     for key,total in known['defects'].items():
         assert total['pixels']==(mask==TAX[key].value).sum()==frame.area_px[frame.defect==key].sum()
 
@@ -124,15 +136,16 @@ def test_holes_are_kept(ground, tmp_path):
 
 def test_a_cloud_that_misses_its_block_is_drawn_again(ground, monkeypatch):
     "its veil is empty, and no depth can be taken off"
-    import rsqi.spoil as spoil
+    import rsqi.patches as patches
     calm, drawn = [np.zeros((200,220), np.float32)]*2, []
     def missing_once(image, *args):
         drawn.append(args)
         return (image, *calm) if len(drawn)==1 else cloud_and_light(image, *args)
-    monkeypatch.setattr(spoil, 'cloud_and_light', missing_once)
+    monkeypatch.setattr(patches, 'cloud_and_light', missing_once)
     image = np.ascontiguousarray(ground[:,:200,:220].transpose(1,2,0))
     patch = Patch(1, 'cloud', Block(300,300,200,220))
-    _, marks = spoil.spoil_patch(image, np.zeros((200,220), np.uint8), patch, (900,900), Recipe(('cloud','shadow'), .6))
+    recipe = Recipe(('cloud','shadow'), .6)
+    _, marks = patches.spoil_patch(image, np.zeros((200,220), np.uint8), patch, (900,900), recipe)
     assert len(drawn)>1 and all(m.mask.any() for m in marks) and [m.key for m in marks]==['shadow','cloud']
 
 # The same again
@@ -157,7 +170,64 @@ def test_another_defect_moves_none(ground, tmp_path):
     source = write(tmp_path/'clean.tif', ground, **PLACED)
     one = simulate_scene(source, tmp_path/'one', ('blur',), .5, 6)
     two = simulate_scene(source, tmp_path/'two', ('blur','pixel_missing'), .5, 6)
-    assert one.patches[0]['facts']==two.patches[0]['facts']
+    where = lambda name, key: read(tmp_path/name/'mask.tif')[0][0]==TAX[key].value
+    blurred, hidden = where('one', 'blur'), where('two', 'pixel_missing')
+    assert (blurred & hidden).any() and (where('two', 'blur')==(blurred & ~hidden)).all() # they share the only place there is
+    a, b = (s.patches[0]['facts'] for s in (one,two))
+    assert a['blur_sigma_px']==b['blur_sigma_px'] and a['pixels']-b['pixels']==(blurred & hidden).sum()
+
+# What cannot be seen
+
+def lively(shape, *corners, edge=520):
+    "Flat ground with detail at some corners (y,x), (3,H,W) u8"
+    image = np.full((*shape,3), 120, np.uint8)
+    for y,x in corners: image[y:y+edge,x:x+edge] = land((edge,edge), np.random.default_rng(2))
+    return image.transpose(2,0,1)
+
+@pytest.mark.parametrize('key', ['blur','distortion','stitching_misalignment','stretching_blur'])
+def test_where_nothing_shows_it_is_refused(key, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write('flat.tif', lively((200,300)), **PLACED)
+    said = refused(capfd, 'flat.tif', '--defect', key, '--out', 'out', '--quiet')
+    assert f'{key} would not be seen' in said and f'leave {key} out' in said and not Path('out').exists()
+
+@pytest.mark.parametrize('seed', range(3))
+def test_a_defect_goes_where_it_is_seen(seed, tmp_path):
+    "one cell in four has anything to blur or to shift"
+    source = write(tmp_path/'clean.tif', lively((1040,1040), (0,520)), **PLACED)
+    made = simulate_scene(source, tmp_path/'out', ('blur','stitching_misalignment','cloud'), .8, seed)
+    known, mask = whole(source, tmp_path/'out')
+    for p in known['patches'][:2]: assert p['block'][:2]==[0,532] and p['facts']['change_levels']>=1
+    assert made.notes==[]
+
+def test_fewer_patches_than_asked_are_told(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write('clean.tif', lively((1040,1040), (0,0)), **PLACED)
+    argv = 'simulate', 'clean.tif', '--quiet', '--defect'
+    assert main([*argv, 'blur,cloud', '--patches', '9', '--out', 'a', '--json'])==0
+    line = json.loads(capfd.readouterr().out)
+    assert line['notes']==['blur: 1 of 9 patches; the other places would not show it',
+                           'cloud: 4 of 9 patches; the ground has room for 4']
+    assert main([*argv, 'blur', '--patches', '2', '--out', 'b'])==0
+    assert '  note: blur: 1 of 2 patches' in capfd.readouterr().out
+    whole(Path('clean.tif'), Path('a'))
+
+def test_a_defect_that_is_covered_up_is_told(tmp_path):
+    "what the next have covered is no longer counted, and a note says so where nothing is left"
+    from types import SimpleNamespace as some
+    from rsqi.patches import Places
+    from rsqi.spoil import _notes
+    places = [Places('cloud', 2, (Block(0,0,9,9), Block(9,9,9,9)))]
+    pixels = ('shadow',0), ('cloud',5), ('shadow',0), ('cloud',4)
+    left = [(some(key=k), some(facts=dict(pixels=n)), []) for k,n in pixels]
+    said = _notes(places, left, Recipe(('cloud','shadow')))
+    assert said==['shadow: 0 of 2 patches; the other places would not show it']
+
+def test_nothing_is_marked_that_was_not_changed(ground, tmp_path):
+    source = write(tmp_path/'clean.tif', np.tile(ground, (1,2,2)), **PLACED)
+    for seed in range(3):
+        known = simulate_scene(source, tmp_path/'out', 'all', .5, seed, overwrite=True)
+        assert all(p['facts']['change_levels']>=1 and p['severity']>0 for p in known.patches)
 
 # Refusals
 
@@ -200,6 +270,26 @@ def test_folders(ground, tmp_path, capfd, monkeypatch):
     assert main(['simulate', *argv, 'new/deep'])==0 and Path('new/deep/simulation.json').is_file()
     whole(Path('clean.tif'), Path('new/deep'))
 
+def test_a_scene_in_the_folder_to_be_replaced_is_kept(ground, tmp_path, capfd, monkeypatch):
+    "the scene itself, a link to it, a mosaic of it, or a file that belongs to it"
+    monkeypatch.chdir(tmp_path)
+    write('clean.tif', ground, **PLACED)
+    assert main(['simulate', 'clean.tif', '--defect', 'blur', '--quiet', '--out', 'out'])==0
+    Path('link.tif').symlink_to(tmp_path/'out'/'defective.tif')
+    Path('mosaic.vrt').write_text(f"""<VRTDataset rasterXSize="560" rasterYSize="420">{''.join(
+        f'<VRTRasterBand dataType="Byte" band="{b}"><SimpleSource><SourceFilename relativeToVRT="1">out/defective.tif'
+        f'</SourceFilename><SourceBand>{b}</SourceBand></SimpleSource></VRTRasterBand>' for b in (1,2,3))}</VRTDataset>""")
+    before = tree(tmp_path)
+    for scene in 'out/defective.tif', 'link.tif', 'mosaic.vrt':
+        for more in (), ('--overwrite',):
+            said = refused(capfd, scene, '--defect', 'cloud', '--quiet', '--out', 'out', *more)
+            assert 'lies in' in said and 'nothing was deleted' in said and tree(tmp_path)==before
+
+def test_a_folder_where_none_can_be_made(ground, tmp_path, capfd):
+    source = write(tmp_path/'clean.tif', ground, **PLACED)
+    said = refused(capfd, source, '--defect', 'blur', '--quiet', '--out', '/proc/out')
+    assert 'name another folder' in said and 'bring it back' not in said
+
 def test_what_is_printed(ground, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write('clean.tif', ground, **PLACED)
@@ -209,7 +299,17 @@ def test_what_is_printed(ground, tmp_path, capfd, monkeypatch):
     assert line['defects']==['blur','cloud'] and line['found']['blur']['pixels']>0 and 'patches 2/2' in err and out.count('\n')==1
     assert main(['simulate', 'clean.tif', '--defect', 'blur', '--out', 'b', '--quiet'])==0
     out, err = capfd.readouterr()
-    assert err=='' and 'blur ' in out and 'of the ground, severity' in out and ' px, ' in out
+    assert err=='' and 'blur ' in out and 'of the ground, blur_sigma_px ' in out
+
+def test_stopped(ground, tmp_path, capfd, monkeypatch):
+    "Ctrl-C promises no more than is kept: there is nothing to resume"
+    import rsqi.spoil as spoil
+    source = write(tmp_path/'clean.tif', ground, **PLACED)
+    def stop(*args): raise KeyboardInterrupt
+    monkeypatch.setattr(spoil, 'finish_rasters', stop)
+    assert main(['simulate', str(source), '--defect', 'blur', '--quiet', '--out', str(tmp_path/'out')])==130
+    assert capfd.readouterr().err=='rsqi: stopped; nothing was written\n'
+    assert {p.name for p in tmp_path.iterdir()}=={'clean.tif'}
 
 def test_killed(ground, tmp_path):
     "nothing is where the result should be, and the next run clears up"
