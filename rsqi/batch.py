@@ -19,10 +19,10 @@ from .engine import cores, open_engine, weights_hash
 from .grid import Block
 from .inspection import put
 from .judge import judge
-from .ledger import Job, Ledger, row_of, worst_first, write_csv, write_tables
+from .ledger import Ledger, row_of, worst_first, write_csv, write_tables
 from .pipeline import DIFFERS, Work, claim, inspect_scene, keep_logits, key_of, open_scene, reels
 from .pipeline import row_of as block_row, rows_of_windows
-from .progress import counted, silent
+from .progress import silent
 from .raster import digest
 from .refusals import Refused, hold, refusing
 from .score import load_policy

@@ -23,7 +23,7 @@ from .grid import Block
 from .judge import Window, judge
 from .pipeline import doubts, reels
 from .progress import counted, duration
-from .raster import declared_ground, gdal_env, layout, lost_pieces, open_raster, read_raw
+from .raster import declared_ground, gdal_env, lost_pieces, open_raster, read_raw
 from .refusals import refusing
 from .scene import Scene, lattice
 

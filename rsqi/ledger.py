@@ -8,9 +8,8 @@ __all__ = ['FORBIDDEN', 'RESERVED', 'KINDS', 'COLUMNS', 'STANDS_OUT', 'folder_na
            'measures', 'Outlier', 'outliers']
 
 # %% ../nbs/68_ledger.ipynb #85f7d745
-import csv, io, json, math, os, re, tempfile
+import csv, io, json, os, re, tempfile
 from collections import Counter
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
