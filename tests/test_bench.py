@@ -8,7 +8,8 @@ from rsqi.config import Config
 @pytest.fixture(scope='module')
 def config(model): return Config(sizes=(256,), model=str(model))
 
-def test_the_command(rsqi_, model, tmp_path):
+def test_the_command(rsqi_, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, 'SHEET', 512)
     (tmp_path/'c.toml').write_text('sizes = [256]\n')
     said = rsqi_('bench', '--sizes', '1024,512', '--positive', '1', '--model', model, '--config', 'c.toml', '--out', 'speed', '--quiet', '--json')
     assert (said.status, said.err, said.out.count('\n'))==(0, '', 1), said
