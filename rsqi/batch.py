@@ -9,7 +9,7 @@ __all__ = ['FULL', 'PATIENCE', 'TIMEOUT', 'scenes_of', 'disk_is_full', 'inspect_
 
 # %% ../nbs/70_batch.ipynb #c152dc6d
 import errno, glob, logging, os, time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from . import __version__
@@ -103,14 +103,16 @@ def _reported(folder, lang):
 PATIENCE = 3 # Starts without an end and without a row more
 
 def is_due(
-    job,   # `Job`
-    dir,   # Folder of the batch
-    retry, # Whether failed ones are tried again
+    job,     # `Job`
+    dir,     # Folder of the batch
+    retry,   # Whether failed ones are tried again
+    reports=False, # Whether every scene must have its report
 ):
-    "Tell whether a scene must be inspected in this run."
-    now = job.stamped()
+    "Tell whether there is something to do for a scene in this run."
+    now, wanted = job.stamped(), ['inspection.json', 'report.html'][:1+reports]
     same = (now.bytes, now.mtime)==(job.bytes, job.mtime)
-    if job.state=='done': return not (Path(dir)/job.folder/'inspection.json').is_file() or not same and now.mtime>0
+    there = all((Path(dir)/job.folder/n).is_file() for n in wanted)
+    if job.state=='done': return not there or not same and now.mtime>0
     return job.state!='failed' or retry or not same
 
 def begun(job, dir):
@@ -124,12 +126,20 @@ def begun(job, dir):
 # %% ../nbs/70_batch.ipynb #aaa3111c
 class Clock:
     "One progress bar for many scenes."
-    def __init__(self, progress, blocks, label): # `progress` as in `rsqi.progress`, blocks in all
-        self.ticks, self.n = iter(progress(range(blocks), blocks, label)), 0
+    def __init__(self,
+        progress, # `f(iterable, total, label)`
+        jobs,     # Of (`Job`, its blocks)
+    ):
+        total = sum(n for _,n in jobs)
+        self.ticks, self.n = iter(progress(range(total), total, 'blocks')), 0
 
     def upto(self, n):
         "Go on to a number of blocks."
         while self.n<n: next(self.ticks, None); self.n += 1
+
+    def close(self):
+        "Say that all is done."
+        next(self.ticks, None)
 
     def share(self, blocks):
         "Return a `progress` for one scene that moves this bar, by no more than its blocks."
@@ -239,7 +249,8 @@ def client_of(
     workers,   # Processes of a local cluster
     scheduler, # Address of a cluster that runs already, or None
 ):
-    "Yield a Dask client, and close it with the cluster that was made for it."
+    "Yield a Dask client, and close it with the cluster that was made for it; None where neither is asked for."
+    if not workers and not scheduler: yield None; return
     try: from dask.distributed import Client, LocalCluster
     except ImportError:
         way = "pip install 'rsqi[cluster]', or leave --workers and --scheduler out"
@@ -345,34 +356,30 @@ def run_batch(
 ): # Yields a row (see `rsqi.ledger.row_of`) for each scene as it ends; at the end all tables and the page are written
     "Inspect many scenes; run again on the same folder to go on."
     with refusing(): sources = scenes_of(words, out)
-    with opened_batch(out, config, manner.overwrite) as ledger:
+    with client_of(manner.workers, manner.scheduler) as client, opened_batch(out, config, manner.overwrite) as ledger:
         jobs = ledger.enter(sources or [*ledger.jobs])
         if not jobs: raise Refused(f'{out} holds no scenes yet; name files, folders or patterns')
         ledger.save()
-        due = [(j, blocks_of(j, config)) for j in jobs if is_due(j, ledger.dir, manner.retry)]
+        due = [(j, blocks_of(j, config)) for j in jobs if is_due(j, ledger.dir, manner.retry, manner.reports)]
         rows = {j.folder: row_of(j, ledger.dir) for j in ledger.jobs.values()}
         try:
-            for row in _ended(due, ledger, config, manner, progress if progress and due else silent):
+            lang, clock = manner.lang if manner.reports else None, Clock(progress if progress and due else silent, due)
+            for row in _ended(due, ledger, config, lang, (client, clock)):
                 rows[row['folder']] = row
                 write_csv(ledger.dir/'summary.csv', worst_first([*rows.values()]))
                 yield row
         finally: write_tables(ledger.dir, [*rows.values()])
         write_page(ledger.dir, manner.lang)
 
-def _ended(due, ledger, config, manner, progress):
+def _ended(due, ledger, config, lang, how):
     "Yield the row of each scene as it ends, after it was noted in the book."
-    clock, lang, done = Clock(progress, sum(n for _,n in due), 'blocks'), manner.lang if manner.reports else None, 0
-    blocks = {j.source: n for j,n in due}
-    with ExitStack() as stack:
-        many = due and (manner.workers or manner.scheduler)
-        client = stack.enter_context(client_of(manner.workers, manner.scheduler)) if many else None
-        run, how = (on_cluster, (client, clock)) if many else (one_by_one, clock)
-        for job in run(due, ledger, config, lang, how):
-            ledger.note(job)
-            done += blocks[job.source]
-            clock.upto(done)
-            yield row_of(job, ledger.dir)
-    next(clock.ticks, None)
+    (client, clock), blocks, done = how, {j.source: n for j,n in due}, 0
+    for job in on_cluster(due, ledger, config, lang, how) if client else one_by_one(due, ledger, config, lang, clock):
+        ledger.note(job)
+        done += blocks[job.source]
+        clock.upto(done)
+        yield row_of(job, ledger.dir)
+    clock.close()
 
 def write_page(dir, lang='en'):
     "Write `report.html` of a batch; return its path."

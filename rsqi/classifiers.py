@@ -52,7 +52,7 @@ def build_timm(card, source=None):
     net = timm().create_model(card['arch'], num_classes=len(card['classes']), **card['options'])
     return ClassifierNet(start_from(net, source) if is_foreign(source) else net, card['classes'], **card['input'])
 
-# %% ../nbs/52_classifiers.ipynb #38eb07a6
+# %% ../nbs/52_classifiers.ipynb #389d61de
 def build_auto(
     kind,       # An automatic class of transformers, such as `AutoModelForImageClassification`, or a class itself
     card,
@@ -76,7 +76,8 @@ def build_auto(
 def build_image_classification(card, source=None):
     "Build any image classifier of transformers by its type."
     net = build_auto('AutoModelForImageClassification', card, source, num_labels=len(card['classes']))
-    return ClassifierNet(net, card['classes'], **card['input'])
+    edge = card['input'].get('size') or getattr(net.config, 'image_size', None) # many take no other size than their own
+    return ClassifierNet(net, card['classes'], **{**card['input'], 'size': edge})
 
 # %% ../nbs/52_classifiers.ipynb #78831b87
 class Answer(nn.Module):

@@ -229,12 +229,12 @@ class Simulation:
         return {k: v for k,v in vars(self).items() if k!='dir'}
 
     def __str__(self):
-        asked = self.recipe
+        asked, said = self.recipe, lambda v: f'{v:,}' if isinstance(v, int) else f'{v:.3g}'
         lines = [f"{self.scene['name']}: seed {asked['seed']}, strength {asked['strength']:g}, in {self.dir}"]
         for key,found in self.defects.items():
             mine = [p for p in self.patches if p['defect']==key]
             low, high = (f(p['severity'] for p in mine) for f in (min, max))
-            span, what = f'{low:.3g}' if low==high else f'{low:.3g} to {high:.3g}', mine[0]
+            span, what = said(low) if low==high else f'{said(low)} to {said(high)}', mine[0]
             how = f"{what['measure']} {span}{'' if what['unit'] in what['measure'] else ' '+what['unit']}"
             lines.append(f"  {key:24s}{found['share']:.2%} of the ground, {how}, {found['penalty']:.1f} points")
         return '\n'.join([*lines, *(f'  note: {n}' for n in self.notes)])

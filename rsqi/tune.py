@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORE', 'EXAMINE', 'EVERY', 'TITLES', 'examine_labels', 'examine_maps', 'save_state', 'load_state', 'claim', 'tune',
-           'parts', 'device_of', 'Run', 'tested', 'plot_log']
+           'parts', 'device_of', 'Run', 'final_figures', 'plot_log']
 
 # %% ../nbs/60_tune.ipynb #a58254ed
 import csv, json, math, os, shutil, time
@@ -216,8 +216,8 @@ class Run:
                       held_out=dict(blocks=len(self.exam), **figures))
         save_net(self.net, job.out, dict(self.card, name=Path(job.out).name, trained=taught))
 
-# %% ../nbs/60_tune.ipynb #d7372c70
-def tested(
+# %% ../nbs/60_tune.ipynb #b89aaed4
+def final_figures(
     job, # A `Job` that has been done
 ): # dict of figures, and how many blocks; None where the dataset has no test split
     "Examine the folder's best network on the test split."

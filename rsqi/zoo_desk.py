@@ -11,7 +11,7 @@ import os, sys
 from pathlib import Path
 from .cli import command, count, named, number, positive, say
 
-# %% ../nbs/61_zoo_desk.ipynb #16713853
+# %% ../nbs/61_zoo_desk.ipynb #b167f912
 def train_options(p):
     "Add the options of a training."
     p.add_argument('--data', metavar='DIR', required=True,
@@ -50,7 +50,7 @@ def teach(args, role):
     "Run a training and say how it goes; return the exit status."
     from rsqi.progress import track
     from rsqi.refusals import refusing
-    from rsqi.tune import plot_log, tested, tune
+    from rsqi.tune import final_figures, plot_log, tune
     with refusing():
         job = job_of(args, role)
         try:
@@ -59,7 +59,7 @@ def teach(args, role):
             print('rsqi: stopped; the same command with --resume goes on from the last checkpoint', file=sys.stderr)
             return 130
         plot_log(job.out)
-        if found := tested(job): say(f"test, {found['blocks']} blocks: {figures_line(found)}")
+        if found := final_figures(job): say(f"test, {found['blocks']} blocks: {figures_line(found)}")
     say(f'model: {job.out}')
     return 0
 

@@ -10,6 +10,13 @@ from rsqi.batch import Manner, run_batch
 from rsqi.config import Config
 from rsqi.ledger import COLUMNS, Job, Ledger
 
+WRITE_PAGE = rsqi.batch.write_page
+
+@pytest.fixture(autouse=True)
+def light_pages(monkeypatch):
+    "A page takes a kernel and two seconds; most of these tests do not look at it."
+    monkeypatch.setattr(rsqi.batch, 'write_page', lambda dir, lang='en': (dir/'report.html').write_text('a page'))
+
 @pytest.fixture(scope='module')
 def config(model): return Config(sizes=(64,256), model=str(model))
 
@@ -179,6 +186,13 @@ def test_a_full_disk_ends_the_batch_and_a_later_run_goes_on(batch, scenes, tmp_p
         refused(batch(scenes, '--out', 'out'), 'No space left', 'free space', 'resume')
     assert batch(scenes, '--out', 'out').status==3 and {r['state'] for r in table(tmp_path/'out')}=={'done','failed'}
 
+def test_reports_can_be_had_later(batch, rsqi_, model, fine, tmp_path, monkeypatch):
+    monkeypatch.setattr(rsqi.batch, 'write_page', WRITE_PAGE)
+    write(tmp_path/'a.tif', land(90, 90), **PLACED)
+    assert batch('a.tif', '--out', 'out').status==0 and not (tmp_path/'out/a.rsqi/report.html').exists()
+    assert rsqi_('batch', '--out', 'out', '--model', model, '--config', fine, '--quiet').status==0
+    assert 'href="a.rsqi/report.html"' in (tmp_path/'out/report.html').read_text(encoding='utf-8') and (tmp_path/'out/a.rsqi/report.html').exists()
+
 # Refusals
 
 @pytest.mark.parametrize('argv,words', [
@@ -189,6 +203,7 @@ def test_refusals(rsqi_, tmp_path, argv, words, monkeypatch):
     monkeypatch.setattr('rsqi.batch.TIMEOUT', 1)
     write(tmp_path/'a.tif', land(90, 90))
     refused(rsqi_('batch', *argv, '--out', 'out', '--quiet'), *words)
+    assert not Path('out').exists()
 
 def test_foreign_folders_are_kept(batch, tmp_path):
     write(tmp_path/'a.tif', land(90, 90))
@@ -206,6 +221,7 @@ def test_two_runs_on_one_folder(batch, scenes, config, tmp_path):
 def test_without_dask_it_says_what_to_install(batch, scenes, monkeypatch):
     monkeypatch.setitem(sys.modules, 'dask.distributed', None)
     refused(batch(scenes, '--out', 'out', '--workers', '2'), "pip install 'rsqi[cluster]'")
+    assert not Path('out').exists()
 
 # The page
 
@@ -221,12 +237,12 @@ def invented(tmp_path, n, hostile=''):
 
 def test_three_hundred_scenes_go_by_mail(tmp_path):
     out = invented(tmp_path, 300)
-    html = rsqi.batch.write_page(out).read_text(encoding='utf-8')
+    html = WRITE_PAGE(out).read_text(encoding='utf-8')
     assert html.count('<tr data-state=')==300 and len(html.encode())<2_000_000
     assert not re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?!data:)[^"]+"', html) and "default-src 'none'" in html
 
 def test_what_names_say_is_escaped(tmp_path):
-    html = rsqi.batch.write_page(invented(tmp_path, 2, '<img src=x onerror=alert(1)>'), 'zh').read_text(encoding='utf-8')
+    html = WRITE_PAGE(invented(tmp_path, 2, '<img src=x onerror=alert(1)>'), 'zh').read_text(encoding='utf-8')
     assert '<img src=x' not in html and '&lt;img src=x' in html and '<html lang="zh-CN"' in html and '批量检查报告' in html
 
 # On a cluster
