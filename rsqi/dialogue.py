@@ -16,7 +16,7 @@ from .pairs import words
 from .places import Survey
 from .refusals import refusing
 
-# %% ../nbs/66_dialogue.ipynb #975b65dc
+# %% ../nbs/66_dialogue.ipynb #74d42dff
 @dataclass(frozen=True)
 class Answer:
     "What is said to a question."
@@ -42,7 +42,8 @@ class Answer:
     def __str__(self): return self.line
 
     def _repr_html_(self):
-        return f'<dl lang="{self.lang}"><dt>{escape(self.question)}</dt><dd>{escape(self.line).replace(chr(10), "<br>")}</dd></dl>'
+        said = escape(self.line).replace('\n', '<br>')
+        return f'<dl lang="{self.lang}"><dt>{escape(self.question)}</dt><dd>{said}</dd></dl>'
 
 def cited(
     ids,     # Numbers of findings
@@ -54,7 +55,7 @@ def cited(
     text, known = phrases()[lang], ', '.join(map(str, ids[:most]))
     return text['cite'][len(ids)>1].format(ids=text['more'].format(ids=known, n=len(ids)) if len(ids)>most else known)
 
-# %% ../nbs/66_dialogue.ipynb #3da8901f
+# %% ../nbs/66_dialogue.ipynb #6bb59a07
 class Session:
     "A conversation about an inspection."
     def __init__(self,
@@ -70,14 +71,18 @@ class Session:
         _check(question)
         lang = lang or ('zh' if re.search('[\u3400-\u9fff]', question) else 'en')
         words(lang) # refuses another
-        found = list(dict.fromkeys(a for frame in understand(question) for a in self._answers(frame, lang)))
-        self.rounds.append(replace(found[0], question=question) if len(found)==1 else _together(question, found))
+        said = {}
+        for frame in understand(question):
+            for a in self._answers(frame, lang): said.setdefault(a.line, a) # nothing is said twice
+        first, *more = said.values()
+        self.rounds.append(_together(question, (first, *more)) if more else replace(first, question=question))
         return self.rounds[-1]
 
     def _answers(self, frame, lang):
         "Return the answers to one question, at least one."
         frame = follow(frame, self.last)
-        found = [Answer(frame.text, _clean(s.text), s.kind, lang, s.yes, s.findings, s.note) for s in told(self.survey, frame, lang)]
+        found = [Answer(frame.text, _clean(s.text), s.kind, lang, s.yes, s.findings, s.note)
+                 for s in told(self.survey, frame, lang)]
         if found: self.last = _topic(frame, found)
         return found or [Answer(frame.text, phrases()[lang]['unanswerable'], None, lang, unknown=frame.unknown)]
 
@@ -85,8 +90,10 @@ class Session:
 
 def _check(question, most=2000):
     "Refuse what is no question."
-    if not isinstance(question, str) or not question.strip(): raise ValueError(f'a question is text; got {question!r}; ask something')
-    if len(question)>most: raise ValueError(f'a question has at most {most} characters; got {len(question)}; ask less at once')
+    if not isinstance(question, str) or not question.strip():
+        raise ValueError(f'a question is text; got {question!r}; ask something')
+    if len(question)>most:
+        raise ValueError(f'a question has at most {most} characters; got {len(question)}; ask less at once')
 
 def _clean(text): return ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())
 
@@ -94,11 +101,12 @@ def _together(question, found):
     "Return several answers as one."
     kinds, ids = {a.kind for a in found}, tuple(dict.fromkeys(i for a in found for i in a.findings))
     kind = found[0].kind if len(kinds)==1 else 'several'
-    return Answer(question, '\n'.join(a.text for a in found), kind, found[0].lang, findings=ids, parts=tuple(found))
+    return Answer(question, '\n'.join(a.text for a in found), kind, found[0].lang, findings=ids, parts=found)
 
 def _topic(frame, found):
     "Return what the next question may refer to."
-    if found[0].kind in ('worst','largest'): return replace(frame, defects=(), problem=False, findings=found[0].findings)
+    if found[0].kind in ('worst','largest'): # one finding is spoken of then
+        return replace(frame, defects=(), problem=False, findings=found[0].findings)
     return frame if frame.subject else replace(frame, problem=True)
 
 def ask(
@@ -109,18 +117,20 @@ def ask(
     "Answer a question about an inspection; what is no inspection or no question raises a ValueError."
     return Session(inspection).ask(question, lang)
 
-# %% ../nbs/66_dialogue.ipynb #ea529383
+# %% ../nbs/66_dialogue.ipynb #3c3b3080
 def ask_options(p):
     p.add_argument('dir', help='an inspection folder')
-    p.add_argument('question', nargs='+', help='a question, or several, in English or Chinese; each may refer to the one before')
+    p.add_argument('question', nargs='+', help='one or more, in English or Chinese; each may refer to the one before')
     p.add_argument('--lang', choices=('en','zh'), help='language of the answers (default: that of the question)')
     p.add_argument('--json', action='store_true', help='print the answers as one JSON line and nothing else')
 
-@command('ask', 'answer questions about an inspection from its findings', 'rsqi ask scene.rsqi "Is there any cloud? Where is it?"', ask_options)
+@command('ask', 'answer questions about an inspection from its findings',
+         'rsqi ask scene.rsqi "Is there any cloud? Where is it?"', ask_options)
 def ask_command(args):
     with refusing():
         session = Session(args.dir)
         found = [session.ask(q, args.lang) for q in args.question]
+    ascii_only = 'utf' not in (sys.stdout.encoding or '').lower()
     line = dict(folder=str(args.dir), answers=[a.to_dict() for a in found])
-    say(json.dumps(line, ensure_ascii='utf' not in (sys.stdout.encoding or '').lower()) if args.json else '\n'.join(a.line for a in found))
+    say(json.dumps(line, ensure_ascii=ascii_only) if args.json else '\n'.join(a.line for a in found))
     return 0

@@ -118,10 +118,10 @@ def reading(
     return decode, (time.perf_counter()-start)*os.path.getsize(scene.path)/max(len(data), 1)
 
 # %% ../nbs/59_doctor.ipynb #8d5dce54
-START  = 2.5        # Seconds to import, to open the model and to close the result
-REST   = .16        # Seconds per million pixels: merging, polygons, files
-MEMORY = 530, 7.5   # Megabytes, and as many more for every thousand pixels of width
-RESULT = 2, .03     # Megabytes, and as many more for every million pixels: masks, journal, pictures
+START  = 2        # Seconds to import, to open the model and to close the result
+REST   = .09      # Seconds per million pixels: merging, polygons, files
+MEMORY = 680, 10  # Megabytes, and as many more for every thousand pixels of width
+RESULT = 1, .2    # Megabytes, and as many more for every million pixels: masks, journal, pictures
 
 def estimate(
     facts,   # dict: `header`, `reads`, `blocks`
@@ -170,26 +170,32 @@ LITTLE = 60 # Levels between the 1 % and 99 % quantiles of brightness
 
 @check
 def cut_off(facts):
+    "Pieces lie beyond the end of the file."
     r = facts['reads']
     return r['cut_off'] and dict(n=r['cut_off'], of=r['pieces'])
 
 @check
 def damaged(facts):
+    "Sample windows do not decode."
     r = facts['reads']
     if r['cut_off'] or not r['damaged']: return None
     y, x, h, w = r['damaged'][0]
     return dict(n=len(r['damaged']), of=r['tried'], rows=f'{y}-{y+h-1}', columns=f'{x}-{x+w-1}')
 
 @check
-def outside(facts): return facts['doubts'] and dict(doubts='. '.join(facts['doubts']))
+def outside(facts):
+    "The model was not made for such a scene."
+    return facts['doubts'] and dict(doubts='. '.join(facts['doubts']))
 
 @check
 def contrast(facts):
+    "The scene is pale."
     levels = facts['reads']['contrast']
     return levels is not None and levels<LITTLE and dict(levels=round(levels))
 
 @check
 def room(facts):
+    "The disk is too full for the result."
     e = facts['estimate']
     return e['result_mb']>e['free_mb'] and dict(needed=e['result_mb'], free=e['free_mb'])
 
@@ -201,29 +207,41 @@ def _in_strips(head): return head['tile'][1]>=head['width']
 def _some(share): return share>=.01 and dict(share=f'{share:.0%}')
 
 @check
-def scale(facts): return facts['header']['gsd'] is None and dict(gsd=None)
+def scale(facts):
+    "The size of a pixel on the ground is not known."
+    return facts['header']['gsd'] is None and dict(gsd=None)
 
 @check
 def colours(facts):
+    "More than three bands, and none is named."
     h = facts['header']
     return not h['colours_named'] and h['bands']>3 and dict(bands=h['bands'])
 
 @check
-def black(facts): return _some(facts['reads']['black_share'])
+def black(facts):
+    "Pure black is met that nobody declared."
+    return _some(facts['reads']['black_share'])
 
 @check
-def white(facts): return _some(facts['reads']['white_share'])
+def white(facts):
+    "Pure white is met."
+    return _some(facts['reads']['white_share'])
 
 @check
-def strips(facts): return _large(facts) and _in_strips(facts['header']) and dict(tile=facts['header']['tile'])
+def strips(facts):
+    "A large scene is stored in strips."
+    return _large(facts) and _in_strips(facts['header']) and dict(tile=facts['header']['tile'])
 
 @check
 def overviews(facts):
+    "A large scene has no smaller pictures of itself."
     time = duration(facts['estimate']['decode_s'])
     return _large(facts) and not facts['header']['overviews'] and dict(time=time)
 
 @check
-def patience(facts): return facts['estimate']['seconds']>LONG and dict(seconds=facts['estimate']['seconds'])
+def patience(facts):
+    "The inspection takes long."
+    return facts['estimate']['seconds']>LONG and dict(seconds=facts['estimate']['seconds'])
 
 # %% ../nbs/59_doctor.ipynb #c6364427
 @dataclass(frozen=True)
@@ -238,7 +256,9 @@ class Diagnosis:
     doubts:list    # Sentences: why the verdict will ask for a review
     advice:list    # Of dict: key, level, text, command
 
-    def to_dict(self): return asdict(self)
+    def to_dict(self):
+        "Return it as JSON values."
+        return asdict(self)
 
     def lines(self):
         "Return it as lines of text."

@@ -66,7 +66,7 @@ def blind(
     for p in pairs: seen.setdefault(p.question, Counter())[p.answer] += 1
     return lambda question: seen[question].most_common(1)[0][0] if question in seen else ''
 
-# %% ../nbs/67_exam.ipynb #ffbee21a
+# %% ../nbs/67_exam.ipynb #247abd86
 def exam(
     answerer, # f(image id, question) -> sentence
     asked,    # Of (image id, `Pair`)
@@ -88,9 +88,10 @@ def _means(rows, draws):
     for image,m in rows: sums[image] = sums.get(image, 0) + np.array([1, *m])
     parts = np.array(list(sums.values())) # (images,6)
     mean = lambda i: lambda total: total[i]/total[0]
-    return dict(n=len(rows)) | {name: (float(mean(i)(parts.sum(0))), *bootstrap(parts, mean(i), draws)) for i,name in enumerate(Marks._fields, 1)}
+    span = lambda figure: (float(figure(parts.sum(0))), *bootstrap(parts, figure, draws))
+    return dict(n=len(rows)) | {name: span(mean(i)) for i,name in enumerate(Marks._fields, 1)}
 
-# %% ../nbs/67_exam.ipynb #e5ed99ff
+# %% ../nbs/67_exam.ipynb #b7225dd4
 def believe(
     mask,    # (h,w) u8, values of the table of defects
     folder,  # Where the inspection goes
@@ -102,8 +103,9 @@ def believe(
     (h, w), blank = mask.shape, np.zeros((*mask.shape, 3), np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
+        profile = dict(driver='GTiff', height=h, width=w, count=1, dtype='uint8')
         for name,band in ('mask', mask), ('confidence', np.full_like(mask, 255)):
-            with rasterio.open(folder/f'{name}.tif', 'w', driver='GTiff', height=h, width=w, count=1, dtype='uint8') as f: f.write(band, 1)
-    scene = SimpleNamespace(name='truth', shape=mask.shape, crs=None, transform=None, gsd=None, dtype='uint8', sha256=lambda: '0'*64,
-                            read=lambda b: blank[b.ix], overview=lambda n: blank)
-    return finish(folder, scene, Config(), {role: dict(name='truth', sha256='0'*64) for role in ('classifier','segmenter')})
+            with rasterio.open(folder/f'{name}.tif', 'w', **profile) as f: f.write(band, 1)
+    scene = SimpleNamespace(name='truth', shape=mask.shape, crs=None, transform=None, gsd=None, dtype='uint8',
+                            sha256=lambda: '0'*64, read=lambda b: blank[b.ix], overview=lambda n: blank)
+    return finish(folder, scene, Config(), dict.fromkeys(('classifier','segmenter'), dict(name='truth', sha256='0'*64)))

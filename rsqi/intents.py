@@ -100,7 +100,7 @@ def _walk(said, told, best, known):
         yield Word(kind, number[0] if number else value, ' '.join(said[i:i+n]))
         i += n
 
-# %% ../nbs/63_intents.ipynb #4aeb1b7d
+# %% ../nbs/63_intents.ipynb #a76922db
 @dataclass(frozen=True)
 class Frame:
     "What a question asks, and of what."
@@ -124,14 +124,16 @@ class Frame:
         return 'finding' if self.findings else 'defect' if self.defects else 'problem' if self.problem else None
 
     @property
-    def empty(self): return not (self.cues or self.subject or self.places or self.blocks or self.pronoun or self.unknown)
+    def empty(self):
+        "It asks nothing and speaks of nothing"
+        return not (self.cues or self.subject or self.places or self.blocks or self.pronoun or self.unknown)
 
     @property
     def asks(self):
         "It can be answered by yes or no"
         return bool(self.cues & {*phrases()['closed']}) and not self.cues & {*phrases()['open']}
 
-# %% ../nbs/63_intents.ipynb #5ac43731
+# %% ../nbs/63_intents.ipynb #c03fda68
 def _untagged(said):
     "Return the words with a tag at their end turned into a cue to ask."
     if not said or said[-1].kind!='lacking' or not any(w.kind=='ask' for w in said[:-1]): return said
@@ -157,11 +159,12 @@ def frame(
     cues = kinds & (table['intent'].keys() | table['weak'].keys())
     unknown = tuple(w.text for w in said if w.kind in (None,'digits'))
     lacking, defects, findings = 'lacking' in kinds, of('name'), numbers('finding')
-    return Frame(' '.join(w.text for w in said), frozenset(cues | ({'direction'} if 'way' in kinds else set())), defects,
-                 findings, numbers('block'), of('place','compass'), of('way'), 'problem' in kinds or lacking and not defects,
-                 'pronoun' in kinds, lacking, 'not' in kinds, 'compass' in kinds, unknown)
+    if 'way' in kinds: cues = cues | {'direction'}
+    return Frame(' '.join(w.text for w in said), frozenset(cues), defects, findings, numbers('block'),
+                 of('place','compass'), of('way'), 'problem' in kinds or lacking and not defects, 'pronoun' in kinds,
+                 lacking, 'not' in kinds, 'compass' in kinds, unknown)
 
-# %% ../nbs/63_intents.ipynb #194da932
+# %% ../nbs/63_intents.ipynb #fe0ca52b
 def intents(
     frame, # `Frame`
 ): # tuple of keys of [intent], in their order; empty where nothing is asked
@@ -171,15 +174,16 @@ def intents(
     if named: return tuple(k for k in named if not any(k in table['intent'][o].get('beats', ()) for o in named))
     about = frame.subject or ('problem' if frame.places or frame.blocks else 'whole')
     meant = [means[about] for cue,means in table['weak'].items() if cue in frame.cues and about in means]
-    return tuple(meant[:1]) or ((bare,) if about!='whole' and not frame.cues and (bare := table['weak']['ask'].get(about)) else ())
+    if not frame.cues: meant = [table['weak']['ask'][about]] if about!='whole' else []
+    return tuple(meant[:1])
 
 def answerable(
     frame, # `Frame`
 ): # bool
     "Tell whether every word is understood, and every intent knows what it is about and what else is named."
-    has = dict(finding=frame.findings, defect=frame.defects, problem=frame.problem and not (frame.defects or frame.findings),
-               place=frame.places, block=frame.blocks, way=frame.ways, lacking=frame.lacking, denied=frame.denied)
-    has, wanted, rules = {k for k,v in has.items() if v}, intents(frame), phrases()['intent']
+    named = dict(finding=frame.findings, defect=frame.defects, problem=frame.subject=='problem', place=frame.places,
+                 block=frame.blocks, way=frame.ways, lacking=frame.lacking, denied=frame.denied)
+    has, wanted, rules = {k for k,v in named.items() if v}, intents(frame), phrases()['intent']
     fits = lambda needs=(), takes=(), **_: (not needs or has & {*needs}) and has<={*needs, *takes}
     return bool(wanted) and not frame.unknown and all(fits(**rules[k]) for k in wanted)
 
@@ -202,7 +206,7 @@ def understand(
     found = [frame(p) for s in sentences for p in _pieces(words(s, taxonomy))]
     return [f for f in found if not f.empty] or [Frame(text)]
 
-# %% ../nbs/63_intents.ipynb #09e3fbe8
+# %% ../nbs/63_intents.ipynb #5c738184
 def follow(
     frame, # `Frame`
     last,  # The one before, or None
@@ -213,7 +217,9 @@ def follow(
     bare = frame.cues=={'ask'} and not (frame.places or frame.blocks) # "Is it?", "May I?"
     if last is None or frame.empty or frame.unknown or whole or bare: return frame
     topic = frame if frame.subject else last
-    place = dict(places=last.places, blocks=last.blocks, compass=last.compass) if not (frame.places or frame.blocks) else {}
-    full = replace(frame, cues=frame.cues or last.cues, defects=topic.defects, findings=topic.findings, problem=topic.problem,
-                   lacking=last.lacking if new else frame.lacking, ways=frame.ways or (last.ways if new else ()))
-    return next((f for f in (replace(full, **place), full, frame) if answerable(f)), frame)
+    full = replace(frame, cues=frame.cues or last.cues, defects=topic.defects, findings=topic.findings,
+                   problem=topic.problem, lacking=last.lacking if new else frame.lacking,
+                   ways=frame.ways or (last.ways if new else ()))
+    there = full if frame.places or frame.blocks else replace(full, places=last.places, blocks=last.blocks,
+                                                              compass=last.compass)
+    return next((f for f in (there, full) if answerable(f)), frame)

@@ -51,7 +51,9 @@ class Job(NamedTuple):
     seconds:float=0.     # Of wall time, in the run that ended it
 
     @property
-    def name(self): return Path(self.source).name.encode(errors='replace').decode()
+    def name(self):
+        "The file's name, as far as it can be printed"
+        return Path(self.source).name.encode(errors='replace').decode()
 
     def stamped(self):
         "Return the job with size and time of its file as they are now; 0 where there is none."

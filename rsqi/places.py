@@ -19,7 +19,7 @@ from .polygons import Area, to_scene, together
 from .refusals import Refused, refusing
 from .taxonomy import IGNORED, default_taxonomy
 
-# %% ../nbs/64_places.ipynb #605918f5
+# %% ../nbs/64_places.ipynb #ab5b3f2e
 class Parts(NamedTuple):
     "Pieces of the findings of a scene, as flat arrays."
     finding:np.ndarray  # (n,) number of the finding
@@ -41,11 +41,12 @@ def parts_of(
     if set(frame.get('id', ()))!=set(value): raise Refused(again)
     crs, there = scene['crs'] and CRS.from_user_input(scene['crs']), scene['transform'] and Affine(*scene['transform'])
     pixels = to_scene(None, crs or None, there or None)
-    pieces, of = shapely.get_parts(shapely.transform(np.array(frame.geometry), lambda xy: np.rint(pixels(xy))), return_index=True)
+    shapes = shapely.transform(np.array(frame.geometry), lambda xy: np.rint(pixels(xy)))
+    pieces, of = shapely.get_parts(shapes, return_index=True)
     ids = frame['id'].to_numpy()[of]
     return Parts(ids, np.array([value[i] for i in ids]), pieces)
 
-# %% ../nbs/64_places.ipynb #a7cfc58b
+# %% ../nbs/64_places.ipynb #b5bd57cd
 def cut(
     parts, # `Parts`
     box,   # `Block`
@@ -53,13 +54,13 @@ def cut(
     "Cut findings to a window."
     import shapely
     y, x, h, w = box
-    near = np.flatnonzero(shapely.intersects(parts.geometry, shapely.box(x, y, x+w, y+h)))
-    if not len(near): return Parts(*(a[near] for a in parts))
-    pieces, of = shapely.get_parts(shapely.intersection(parts.geometry[near], shapely.box(x, y, x+w, y+h)), return_index=True)
+    window = shapely.box(x, y, x+w, y+h)
+    near = np.flatnonzero(shapely.intersects(parts.geometry, window))
+    pieces, of = shapely.get_parts(shapely.intersection(parts.geometry[near], window), return_index=True)
     real = shapely.area(pieces)>.5
     return Parts(parts.finding[near][of][real], parts.value[near][of][real], pieces[real])
 
-# %% ../nbs/64_places.ipynb #4ac1c2a5
+# %% ../nbs/64_places.ipynb #745eddaf
 BLOCK = 512*512 # Pixels
 
 def facts_of(
@@ -105,7 +106,8 @@ def _pixels(geometry, box):
     "Return rows and columns of the pixels of a polygon in a window."
     x0, y0, x1, y1 = map(int, geometry.bounds)
     strips = [Block(y, x0, min(1024, y1-y), x1-x0) for y in range(y0, y1, 1024)]
-    return np.concatenate([np.add(np.nonzero(Area('', geometry).mask(b)), [[b.y-box.y],[b.x-box.x]]) for b in strips], axis=1)
+    found = [np.add(np.nonzero(Area('', geometry).mask(b)), [[b.y-box.y],[b.x-box.x]]) for b in strips]
+    return np.concatenate(found, axis=1)
 
 def cell(
     geometry, # Shapely, whole pixels

@@ -153,7 +153,7 @@ def save_pair(
     card = dict(family='pair', name=folder.name, **named, **told)
     (folder/'config.json').write_text(json.dumps(card, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
 
-# %% ../nbs/54_zoo.ipynb #cd382dfe
+# %% ../nbs/54_zoo.ipynb #6ff32e7a
 NO_FOLDER = {'none': None, PACKAGE: PACKAGE} # Weights that are no folder
 
 def row_in(folder, role):
@@ -181,7 +181,8 @@ def new_net(
     if start not in NO_FOLDER: card = learned_from(dict(card, licence=tell_licence(start, card)), source)
     card['options'] = {**card['options'], **(options or {})}
     try: net = builders[card['family']](card, source)
-    except (RuntimeError, TypeError) as e: raise ModelError(f'{arch} cannot be built ({why(e)}); see rsqi model list') from e
+    except (RuntimeError, TypeError) as e:
+        raise ModelError(f'{arch} cannot be built ({why(e)}); see rsqi model list') from e
     if isinstance(net, PromptedNet): card['prompts'] = list(net.words)
     if start not in NO_FOLDER and not is_foreign(source): start_from(net, source)
     return net, {k: v for k,v in dict(card, start=start).items() if v is not None}
