@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
-from .polygons import ground_area, is_placed
+from .polygons import apply_affine, ground_area, is_placed, to_scene
 from .raster import why
 from .refusals import Refused
 from .taxonomy import BACKGROUND, IGNORED, default_taxonomy
@@ -258,7 +258,7 @@ def _number(value):
 def to_pixels(layer, scene):
     "Return f((n,2) coordinates of a layer) -> (n,2) columns and rows of a scene, and the sentence of a problem or None."
     placed = is_placed(scene.crs, scene.transform)
-    if placed and layer.crs is not None: return _projected(layer.crs, scene), None
+    if placed and layer.crs is not None: return to_scene(layer.crs, scene.crs, scene.transform), None
     if layer.crs is not None and scene.transform.is_identity:
         raise Refused(f'{scene.path}: has no coordinates, but its annotations in {layer.path} have; give the image its place (.tfw and .prj, or a GeoTIFF)')
     ways, shapes = _guesses(scene, placed, layer.crs), [g for g in layer.geometry if g is not None and not g.is_empty]
@@ -274,27 +274,16 @@ def _meets(shape, f, scene_shape):
     with np.errstate(all='ignore'): xy = f(np.array([[x0,y0],[x1,y1],[x0,y1],[x1,y0],[(x0+x1)/2,(y0+y1)/2]]))
     return bool(np.isfinite(xy).all() and xy[:,0].max()>0 and xy[:,1].max()>0 and xy[:,0].min()<W and xy[:,1].min()<H)
 
-def _to_scene(transform):
-    back = ~transform
-    return lambda xy: np.stack([back.a*xy[:,0]+back.b*xy[:,1]+back.c, back.d*xy[:,0]+back.e*xy[:,1]+back.f], 1)
-
-def _projected(crs, scene):
-    "Return a function from a coordinate system to a scene's pixels."
-    from pyproj import CRS, Transformer
-    there, pixels = CRS.from_wkt(scene.crs.to_wkt()), _to_scene(scene.transform)
-    if crs==there: return pixels
-    turn = Transformer.from_crs(crs, there, always_xy=True)
-    return lambda xy: pixels(np.stack(turn.transform(xy[:,0], xy[:,1]), 1))
-
 def _guesses(scene, placed, crs):
     "Return what bare coordinates may be: {words: function to pixels}."
     from pyproj import CRS
-    world = _to_scene(scene.transform)
+    back = ~scene.transform
+    world = lambda xy: apply_affine(back, xy)
     if not placed:
         ways = {'coordinates of the scene': world} if not scene.transform.is_identity else {}
         return ways | {'pixels, y upward': lambda xy: xy*(1,-1), 'pixels, y downward': lambda xy: xy*1.} | ({} if ways else {'coordinates of the scene': lambda xy: xy*(1,-1)})
     zone = round(scene.transform.c, -6)
-    ways = {'coordinates of the scene': world, 'longitude and latitude': _projected(CRS.from_epsg(4326), scene)}
+    ways = {'coordinates of the scene': world, 'longitude and latitude': to_scene(CRS.from_epsg(4326), scene.crs, scene.transform)}
     if scene.crs.is_geographic: return ways
     without = lambda xy: np.stack([xy[:,0]%1e6, xy[:,1]], 1)
     shift = scene.transform.c-scene.transform.c%1e6

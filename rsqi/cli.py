@@ -11,10 +11,11 @@ __all__ = ['commands', 'additions', 'LATER', 'CHOICES', 'command', 'addition', '
            'evaluate_model', 'span', 'parser', 'main']
 
 # %% ../nbs/50_cli.ipynb #cc575515
-import argparse, json, os, sys
+import argparse, os, sys
 from importlib import import_module
 from pathlib import Path
 from . import __version__
+from .progress import json_line
 
 # %% ../nbs/50_cli.ipynb #72da49ba
 commands = {} # name -> (function(args) -> exit status, function(parser) that adds options, one-line help, example)
@@ -35,7 +36,7 @@ def addition(options):
         return f
     return _register
 
-LATER = ('sheets', 'comparison', 'zoo_desk', 'dialogue', 'workload_desk') # Later chapters that bring some
+LATER = ('results_desk', 'zoo_desk', 'workload_desk') # Later chapters that bring some
 
 class Parser(argparse.ArgumentParser):
     "Refuses in one line."
@@ -142,13 +143,12 @@ def say(text):
 
 def verdict_line(found, page, **more):
     "Return the verdict as one JSON line."
-    line = dict(scene=found.scene['name'], **found.verdict, folder=str(found.dir), report=page and str(page), **more)
-    return json.dumps(line, ensure_ascii='utf' not in (sys.stdout.encoding or '').lower())
+    return json_line(dict(scene=found.scene['name'], **found.verdict, folder=str(found.dir), report=page and str(page), **more))
 
-def write_report(folder, lang):
-    "Write report.html; where that fails say so in one line and go on, for the inspection itself is done."
+def write_report(*what, write=None):
+    "Write report.html; where that fails say so in one line and go on, for what it tells of is done."
     from rsqi.report import report
-    try: return report(folder, lang)
+    try: return (write or report)(*what)
     except (ValueError, OSError) as e: print(f"rsqi: no report: {' '.join(str(e).split())}", file=sys.stderr)
 
 def summary(found, page):
@@ -235,7 +235,7 @@ def simulation_line(made):
     "Return what was simulated as one JSON line."
     line = dict(scene=made.scene['name'], **made.recipe, found=made.defects, score=made.score, notes=made.notes,
                 folder=str(made.dir))
-    return json.dumps(line, ensure_ascii='utf' not in (sys.stdout.encoding or '').lower())
+    return json_line(line)
 
 # %% ../nbs/50_cli.ipynb #1f2fb4de
 def dataset_options(p):

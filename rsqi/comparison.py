@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATES', 'PICTURES', 'KIND', 'FIELDS', 'State', 'compare', 'sides_of', 'change_facts', 'comparison_facts',
            'write_comparison', 'Comparison', 'compare_report', 'banner', 'sides', 'pictures', 'objects', 'agreement',
-           'origin', 'compare_options', 'compare_command', 'comparison_line', 'comparison_lines']
+           'origin', 'comparison_line', 'comparison_lines']
 
 # %% ../nbs/58_comparison.ipynb #d0a4c8cd
 import json, shlex
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from . import __version__
-from .cli import command, named, say
 from .agreement import changes, count_pixels, drawn, frame_of, inspected
 from .agreement import object_facts, pixel_facts, ratio, unseen_by
 from .inspection import Inspection, put
 from .polygons import is_placed, write_layer
+from .progress import json_line
 from .refusals import Refused, making, refusing
 from .show import data_uri, mask_png, webp
 from .taxonomy import default_taxonomy
@@ -288,45 +288,12 @@ def origin(comparison):
     return _show(_part('origin', shlex.join(['rsqi', 'compare', *names, '--out', comparison.dir.name]), f['version']))
 
 # %% ../nbs/58_comparison.ipynb #cec4e6c6
-def compare_options(p):
-    from rsqi.desk import alias_of
-    p.add_argument('a', metavar='A', help='an inspection folder, or a vector file that a human drew')
-    p.add_argument('b', metavar='B', help='the same; at least one of the two is an inspection folder')
-    p.add_argument('--out', type=named, metavar='DIR', default='comparison',
-                   help='folder of the result (default: comparison)')
-    p.add_argument('--type-field', metavar='NAME',
-                   help='field of the error types in the vector file (default: found by its values)')
-    p.add_argument('--alias', type=alias_of, action='append', default=[], metavar='NAME=KEY',
-                   help='another name of a defect in it; may be repeated')
-    p.add_argument('--labels-crs', metavar='CRS', help='its coordinate system, such as EPSG:4490 (default: its own)')
-    p.add_argument('--json', action='store_true', help='print the outcome as one JSON line and nothing else')
-    p.add_argument('--no-report', action='store_true', help='leave report.html out')
-    p.add_argument('--lang', choices=('en','zh'), default='en', help='language the report opens in')
-    p.add_argument('--overwrite', action='store_true', help='replace another comparison in DIR')
-
-@command('compare', 'compare two inspections of one ground, or an inspection with what a human drew',
-         'rsqi compare before.rsqi after.rsqi --out comparison', compare_options)
-def compare_command(args):
-    from rsqi.archive import Reading
-    found = compare(args.a, args.b, args.out, Reading(args.type_field, tuple(args.alias), args.labels_crs, 'ignore'),
-                    args.overwrite)
-    page = None if args.no_report else _report(found, args.lang)
-    say(comparison_line(found, page) if args.json else '\n'.join(comparison_lines(found, page)))
-    seen = [s['verdict'].get('inspected_share', 1) for s in found.facts['sides'].values()]
-    return 3 if min(seen)<1 else 0
-
-def _report(found, lang):
-    "Write the report; where that fails say so in one line and go on."
-    import sys
-    try: return compare_report(found, lang)
-    except (ValueError, OSError) as e: print(f"rsqi: no report: {' '.join(str(e).split())}", file=sys.stderr)
-
 def comparison_line(found, page):
     "Return the outcome of a comparison as one JSON line."
     f = found.facts
     line = {k: f[k] for k in ('mode','score','alike','ground','pixels','objects',
                               'notes')} | dict(counts=found.counts, folder=str(found.dir), report=page and str(page))
-    return json.dumps(line)
+    return json_line(line)
 
 def comparison_lines(found, page):
     "Return the outcome of a comparison in a few lines."

@@ -108,7 +108,7 @@ class Config:
         put(fusion=fusion, alpha=alpha, t=t, sizes=_sizes(self.sizes), bands=_bands(self.bands))
         if self.gsd is not None: put(gsd=_edge(self.gsd))
         for name,allowed in CHOICES.items(): _one_of(name, getattr(self, name), allowed)
-        for name in ('policy','model','aoi')[:2+(self.aoi is not None)]:
+        for name in ('policy', 'model', *['aoi']*(self.aoi is not None)):
             value = getattr(self, name)
             if not isinstance(value, (str,Path)) or not str(value).strip():
                 raise ValueError(f"{name} must be a name or a path; got {name}={value!r}")

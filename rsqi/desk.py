@@ -7,9 +7,9 @@ __all__ = ['tasks', 'task', 'options', 'run', 'sizes_of', 'alias_of', 'build_opt
            'built_summary', 'problem_lines', 'fitting', 'pairs_options', 'pairs', 'audit_options', 'page_of', 'audit']
 
 # %% ../nbs/49_desk.ipynb #e3838cf6
-import json, sys
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
+from .progress import json_line
 
 # %% ../nbs/49_desk.ipynb #e312dc89
 tasks = {} # name -> (f(args) -> text to print, f(parser) that adds options, help, example, meaning of status 0)
@@ -97,7 +97,7 @@ def build(args):
 def built_line(made):
     "Return what was built as one JSON line."
     known = {k: v for k,v in made.manifest.items() if k in ('counts','notes','problems','recipe','versions','cost')}
-    return json.dumps(dict(folder=made.dir and str(made.dir), **known), ensure_ascii='utf' not in (sys.stdout.encoding or '').lower())
+    return json_line(dict(folder=made.dir and str(made.dir), **known))
 
 def built_summary(made):
     "Return what was built in a few lines."
@@ -181,5 +181,5 @@ def audit(args):
         found = audit_dataset(args.dir, None if args.model=='none' else args.model, None if args.quiet else track)
         page = Path(args.out or page_of(Path(args.dir)))
         put(page, audit_page(found, args.lang).encode())
-    if args.json: return json.dumps(dict(found.to_dict(), page=str(page)), ensure_ascii='utf' not in (sys.stdout.encoding or '').lower())
+    if args.json: return json_line(dict(found.to_dict(), page=str(page)))
     return '\n'.join([*found.lines(), f'  page: {page.resolve()}'])

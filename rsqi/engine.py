@@ -17,7 +17,6 @@ from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from .raster import why
 
 
 # %% ../nbs/23_engine.ipynb #c7794066
@@ -43,6 +42,7 @@ def hub_folder(
     if cached and any(cached.glob('*.safetensors')): return cached
     try: found = Path(get())
     except Exception as e:
+        from rsqi.raster import why # rasterio is slow to load
         raise ModelError(f'model {name!r} is no folder here, and the Hub does not give it ({why(e)[:80]}); '
                          f'where there is a network: hf download {repo} --local-dir DIR, then name DIR') from e
     if any(found.glob('*.safetensors')): return found
@@ -268,6 +268,7 @@ class Engine:
             self.net = _open(self.engine, folder, precision, threads)
         except ModelError: raise
         except Exception as e:
+            from rsqi.raster import why # rasterio is slow to load
             raise ModelError(f'model {name!r} cannot be opened ({why(e)}); copy it again or name another') from e
 
     def run(self,

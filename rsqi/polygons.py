@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RIBBON', 'FIELDS', 'Outlines', 'outlines', 'Edges', 'edges', 'areas', 'sums', 'together', 'ground_area', 'is_placed',
-           'is_measured', 'SeamLine', 'measure_seam', 'Finding', 'polygonize', 'to_frame', 'write_findings',
-           'write_layer', 'qgis_style', 'Area', 'to_scene', 'on_scene', 'placed_alike', 'read_area']
+           'is_measured', 'apply_affine', 'SeamLine', 'measure_seam', 'Finding', 'polygonize', 'to_frame',
+           'write_findings', 'write_layer', 'qgis_style', 'Area', 'to_scene', 'on_scene', 'placed_alike', 'read_area']
 
 # %% ../nbs/32_polygons.ipynb #6c5d5da8
 import hashlib, os, tempfile, warnings
@@ -144,7 +144,7 @@ def ground_area(
     import pyproj, shapely
     geod, degrees = pyproj.CRS.from_wkt(crs.to_wkt()).get_geod(), float(np.degrees(crs.units_factor[1]))
     def geodesic(polygon, area_px):
-        ground = shapely.orient_polygons(shapely.transform(polygon, lambda xy: _ahead(transform, xy)*degrees))
+        ground = shapely.orient_polygons(shapely.transform(polygon, lambda xy: apply_affine(transform, xy)*degrees))
         area = abs(geod.geometry_area_perimeter(ground)[0])
         return float(area) if np.isfinite(area) else None
     return geodesic
@@ -157,8 +157,8 @@ def is_measured(crs, transform):
     "Return whether areas of a scene can be told in square metres."
     return is_placed(crs, transform) and bool(crs.is_geographic or crs.is_projected)
 
-def _ahead(t, xy):
-    "Return pixel coordinates (column,row) in the coordinates of an affine transform."
+def apply_affine(t, xy):
+    "Return points (n,2), such as (column,row), where an affine transform takes them."
     return np.stack([t.a*xy[:,0]+t.b*xy[:,1]+t.c, t.d*xy[:,0]+t.e*xy[:,1]+t.f], 1)
 
 # %% ../nbs/32_polygons.ipynb #7a9206f4
@@ -269,7 +269,7 @@ def to_frame(
     rows = [{**vars(f), 'en': tax[f.defect].en, 'zh': tax[f.defect].zh, **dict(zip(('y0','x0','y1','x1'), f.bbox))}
             for f in findings]
     table = pd.DataFrame({k: pd.Series([r[k] for r in rows], dtype=t) for k,t in FIELDS.items()})
-    shapes = shapely.transform(np.array([f.polygon for f in findings], object), lambda xy: _ahead(there, xy))
+    shapes = shapely.transform(np.array([f.polygon for f in findings], object), lambda xy: apply_affine(there, xy))
     return gpd.GeoDataFrame(table, geometry=gpd.GeoSeries(shapes, crs=crs.to_wkt() if placed else None))
 
 # %% ../nbs/32_polygons.ipynb #80d3b965
@@ -342,9 +342,9 @@ def to_scene(theirs, crs, transform):
     placed = is_placed(crs, transform)
     back = ~transform if placed else Affine.scale(1, -1)
     ours = CRS.from_wkt(crs.to_wkt()) if placed else None
-    if theirs is None or theirs==ours: return lambda xy: _ahead(back, xy)
+    if theirs is None or theirs==ours: return lambda xy: apply_affine(back, xy)
     turn = Transformer.from_crs(theirs, ours, always_xy=True)
-    return lambda xy: _ahead(back, np.stack(turn.transform(xy[:,0], xy[:,1]), 1))
+    return lambda xy: apply_affine(back, np.stack(turn.transform(xy[:,0], xy[:,1]), 1))
 
 def on_scene(
     geometry,  # (n,) shapely, None where there is none

@@ -148,9 +148,9 @@ def _beside_it(s):
     "The largest colour step over three rows of a strip, beside its line"
     return max(_length(_across(s, 1, 2, at)) for at in (-8,-5,5,8))
 
-def colour_step(s):
+def colour_step(s, beside=None):
     "Return the mean colour step across the middle of a strip (24,n,3), CIE76, and how constant it is (0-1)."
-    near, far, beside = _across(s, 1, 2), _across(s, 4, 9), _beside_it(s)
+    near, far, beside = _across(s, 1, 2), _across(s, 4, 9), _beside_it(s) if beside is None else beside
     feathered = _length(near)<.6*_length(far) and _length(_across(s, 2, 4))>1.25*_length(near)
     step = far if feathered else near
     if not len(step): return 0., 0.
@@ -187,9 +187,8 @@ def _lab(block):
     "`block` in CIE Lab"
     return cv2.cvtColor(block.astype(np.float32)/255, cv2.COLOR_RGB2LAB)
 
-def _alone(s):
-    "How much larger the colour steps of rows 4-9 and of rows 1-2 of a strip are than steps beside it, log: two numbers"
-    beside = _beside_it(s)
+def _alone(s, beside):
+    "How much larger the colour steps of rows 4-9 and of rows 1-2 of a strip are than those beside it, log: two numbers"
     return [float(np.clip(np.log1p(_length(_across(s, *rows))/(beside+.3)), 0, 3)) for rows in ((4,9), (1,2))]
 
 def _hardness(s):
@@ -210,8 +209,9 @@ def marks(
 ): # marks (8,), colour step CIE76, offset px
     "Measure what tells a seam from a road."
     s = strip(lab, line, 12)
-    (step, constant), (shift, gain) = colour_step(s), offset(s)
-    (broad, thin), (hard, sharp) = _alone(s), _hardness(s)
+    beside = _beside_it(s)
+    (step, constant), (shift, gain) = colour_step(s, beside), offset(s)
+    (broad, thin), (hard, sharp) = _alone(s, beside), _hardness(s)
     moved = (abs(shift)>=1.2)*min(2*gain, 1)
     return np.array([constant, broad, _evenness(s), hard, sharp, np.clip(gain, 0, 1), moved, constant*thin]), step, shift
 

@@ -4,21 +4,18 @@
 
 # %% auto #0
 __all__ = ['NAMED', 'UNREAD', 'grid_size', 'cells', 'read_sheets', 'sheet_names', 'counted', 'parts', 'judge_sheet', 'rings',
-           'lot', 'Lot', 'score_sheets', 'policy_of', 'findings_of', 'gap_tree', 'write_sheets', 'sheets_options',
-           'sheets_name', 'sheets', 'lot_lines']
+           'lot', 'Lot', 'score_sheets', 'policy_of', 'findings_of', 'gap_tree', 'write_sheets', 'lot_lines']
 
 # %% ../nbs/56_sheets.ipynb #d0722c16
 import json, re
-from argparse import ArgumentTypeError
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from .cli import addition
 from .grid import Block
 from .inspection import Inspection, policy_facts, put, verdict
 from .polygons import Area, Finding, on_scene, placed_alike, write_layer
-from .refusals import Refused, refusing
+from .refusals import Refused
 from .score import load_policy, score
 from .taxonomy import IGNORED, default_taxonomy
 
@@ -247,30 +244,6 @@ def write_sheets(made, areas, crs, transform):
     finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/56_sheets.ipynb #b119950a
-def sheets_options(p):
-    p.add_argument('--sheets', type=sheets_name, metavar='FILE|grid:RxC',
-                   help='also score each map sheet of a vector file or cell of a grid such as grid:4x6, and the lot')
-
-def sheets_name(text):
-    "Read what `--sheets` is given."
-    try: grid_size(text)
-    except ValueError as e: raise ArgumentTypeError(str(e)) from None
-    return text
-
-@addition(sheets_options)
-def sheets(args):
-    "Score an inspection by sheets as well."
-    from rsqi.cli import config_of
-    from rsqi.scene import Scene
-    if not args.sheets: return None
-    config = config_of(args)
-    with Scene.open(args.scene, config.bands) as scene: read_sheets(args.sheets, scene.shape, scene.crs,
-                                                                    scene.transform)
-    def score_them(found):
-        with refusing(): made = score_sheets(found, args.sheets)
-        return dict(lot=made.lot), lot_lines(made)
-    return score_them
-
 def lot_lines(made):
     "Return the verdict on a lot in a few lines."
     grades = ', '.join(f'{n} {k}' for k,n in made.lot['grades'].items() if n)

@@ -312,20 +312,16 @@ def _restless(planes):
 # %% ../nbs/19_thresholds.ipynb #499de165
 _SURE, _LIKELY, _SMALLEST = 1.5, 0., 16 # Log-odds, log-odds, pixels
 
-def _lines(block, valid, sure, likely):
-    "Mask of horizontal and vertical line noise"
+@detector('stripe_noise')
+def _stripes(block, valid):
+    "Horizontal and vertical lines that no lens could have made, and rows and columns with an offset of their own"
+    if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
     masks = []
     for planes,v in zip(_both_ways(block), (valid, valid.T)):
         runs, odds = _judge(planes)
-        masks.append(_paint(planes, runs[odds>likely] if odds.max(initial=-9)>sure else (), v))
+        lines = _paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v)
+        masks.append(lines | _restless(planes)[:,None]&v)
     return masks[0]|masks[1].T
-
-@detector('stripe_noise')
-def _stripes(block, valid):
-    "Horizontal and vertical lines that no lens could have made"
-    if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
-    rows, columns = map(_restless, _both_ways(block))
-    return _lines(block, valid, _SURE, _LIKELY) | (rows[:,None]|columns)&valid
 
 # %% ../nbs/19_thresholds.ipynb #eec691d4
 def _grown(mask, by):
