@@ -55,7 +55,7 @@ def classes(measure, row, policy):
     else:
         points = min(float(np.interp(measure, (0,low,mid,high), (0,D,C,B))), policy.cap)
         severity = 'DCB'[int(measure>=low)+int(measure>=mid)]
-    return Judgement(points, severity, severity==policy.fails)
+    return Judgement(points, severity, bool(policy.fails) and severity<=policy.fails)
 
 @method('weight', own=('cap',), by_area=True)
 def areas(measure, row, policy):
@@ -79,7 +79,7 @@ class Policy:
     points:dict=None         # What classes D, C, B and A cost
     t:float=1.               # The points of D, C and B are divided by it
     cap:float=100.           # Most points one defect may cost, class A excepted
-    fails:str='A'            # Severity that fails the scene
+    fails:str='A'            # Severity that fails the scene, as worse ones do; '' for none
     worst_px:float=200.      # Stretch of seam that is judged, pixels
     worst_share:float=.1     # The same as a share of the scene's edge; the longer of the two counts
     lot_failed:float=0.      # Largest share of sheets of the last grade in a lot that is accepted
@@ -341,9 +341,10 @@ def _reason(defect, measure, judgement, policy, valid_px):
 def _fatal(defects, policy):
     "Return the reason why the scene fails whatever its score."
     en, zh = ', '.join(d.en for d in defects), '、'.join(d.zh for d in defects)
-    last, kind = policy.grades[-1], policy.fails
+    last, kind, worse = policy.grades[-1], policy.fails, policy.fails>'A'
     fails = last['key'].capitalize()
-    return f"{fails} because of class {kind}: {en}", f"存在 {kind} 类缺陷（{zh}），{last['zh']}"
+    return (f"{fails} because of class {kind}{' or worse'*worse}: {en}",
+            f"存在 {kind} 类{'及更严重的'*worse}缺陷（{zh}），{last['zh']}")
 
 def _unsure(interval):
     "Return the reason why a person should look."

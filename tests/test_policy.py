@@ -51,6 +51,15 @@ def test_a_stronger_seam_and_a_longer_one_never_raise_the_score(name, f, more):
     for worse in replace(f, measure=f.measure*more), replace(f, length_px=f.length_px*more, area_px=f.area_px*more):
         assert rank(value(worse).grade)>=rank(value(f).grade)
 
+def test_what_is_worse_than_what_fails_a_scene_fails_it_too():
+    "Of class C, then with twice the ground of class B: the grade stays the last, and the reason says why"
+    policy = replace(load_policy('gbt24356_like'), fails='C')
+    for area,severity in (2_250_000, 'C'), (4_500_000, 'B'):
+        said = score([found('spectral_overflow', area, 1., None, None)], policy, 9e8, draws=2)
+        assert (said.findings[0].severity, said.grade)==(severity, 'UNQUALIFIED')
+        assert said.reasons[0]=='Unqualified because of class C or worse: Spectral overflow'
+    assert score([found('spectral_overflow', 2_250_000, 1., None, None)], replace(policy, fails=''), 9e8, draws=2).grade=='EXCELLENT'
+
 def test_one_short_seam_fails_no_large_scene():
     "A join that is off by 18 px for 200 px: fatal for a small sheet, not for a scene of 10 000 px"
     policy, seam = load_policy('gbt24356_like'), found('stitching_misalignment', 900, 1., 200., 18.)
