@@ -324,12 +324,13 @@ class Supply:
         root,             # The data folder
         split='train',    # Which places
         clean=.2,         # Share of samples that are not given a defect; where none would be seen none is given either, so that a third is clean
-        clouds=.2,        # Share of samples that are real cloud pictures
+        clouds=.24,       # Share of samples that are real cloud pictures
         each=14,          # Sheets of drawn land of each kind, for training alone
     ):
         self.clean, self.clouds, train = clean, clouds, split=='train'
         self.grounds = [[read_rgb(p) for p in images_of(root, place)] for place in places('ground', split)]
         self.real = real_clouds(root, split)
+        self.often = np.array([1+3*((region==2).mean()>.02) for _,region,_ in self.real])
         self.bank = cloud_bank(root) if train else None
         self.drawn = drawn(each) if train else []
         if train: self.grounds.append(clear_twins(root))
@@ -368,9 +369,10 @@ class Supply:
         return to_sample(image, masks)
 
     def _real(self, size, rng):
-        real = [r for r in self.real if min(r[0].shape[:2])>=.7*size] or self.real
+        large = np.array([min(r[0].shape[:2])>=.7*size for r in self.real])
+        often = self.often*(large if large.any() else 1)
         for _ in range(6):
-            image, region, known = real[rng.integers(len(real))]
+            image, region, known = self.real[rng.choice(len(self.real), p=often/often.sum())]
             image, region = cut([image, region], size, rng, (.6,1.))
             if (highest(image)==0).mean()<.01: break
         image = recolour(image, rng)
