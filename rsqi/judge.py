@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import NamedTuple
 from .taxonomy import default_taxonomy
 from .grid import Block
-from .classifier import hear, pointers, sigmoid
+from .classifier import hear, seam_maps, sigmoid
 from .segmenter import decide
 from .fusion import fuse
 from .thresholds import detect
@@ -96,7 +96,7 @@ def judge(
 ): # `Judged`
     "Say what a block holds, and where."
     ground = window.ground & window.readable
-    look = cache(partial(search, window.image, ground, pointers(lines)))
+    look = cache(partial(search, window.image, ground, seam_maps(lines)))
     labels = hear(labels, lines, window.image, ground, window.shrink==1, look)
     p = sigmoid(labels).astype(np.float32)
     layers, found = seams_of(p, look, window)

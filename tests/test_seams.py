@@ -3,7 +3,8 @@ import os
 from pathlib import Path
 import cv2, numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from rsqi.seams import Seam, band, colour_step, seams, offset, settle, strip
+from rsqi.seams import Seam, band, seams
+from rsqi.strips import colour_step, offset, settle, strip
 
 DATA = Path(os.environ.get('RSQI_DATA', Path(__file__).parents[2]/'shared/data'))
 real = pytest.mark.skipif(not (DATA/'background').exists(), reason='real imagery is not here')
@@ -92,8 +93,8 @@ def test_evidence_leads_to_the_line():
     big = ground(5)
     image = slid(big, 70, 20, 7).astype(np.float32)
     image = np.where((across(70, 20)>0)[...,None], image*1.1, image).clip(0,255).astype(np.uint8)
-    evidence = np.exp(-(across(70, 23)/7)**2)[2::4,2::4].astype(np.float32)
-    found = {s.kind:s for s in seams(image, evidence=evidence)}
+    maps = np.stack([12*np.exp(-(across(70, 23)/7)**2)[2::4,2::4]-6]*2).astype(np.float32)
+    found = {s.kind:s for s in seams(image, maps=maps)}
     assert set(found)=={'stitching_trace', 'stitching_misalignment'}
     assert all(farthest(s.line, 70, 20)<3 for s in found.values())
     assert abs(abs(found['stitching_misalignment'].offset_px)-7)<.5
