@@ -96,10 +96,17 @@ def facts(inspection):
             ('Valid ground', '有效区域', valid is not None and _share(valid/(H*W))),
             ('Valid pixels', '有效像素', valid is not None and f'{valid:,}'),
             ('Inspected on', '检查时间', _day(Path(inspection.dir)/'inspection.json'))]
-    return _html(_part('facts', [(en, zh, value or '–') for en,zh,value in rows], s.get('notes') or []))
+    return _html(_part('facts', [(en, zh, value or '–') for en,zh,value in rows], _notes(s)))
 
 def _day(file):
     return file.is_file() and datetime.fromtimestamp(file.stat().st_mtime).astimezone().strftime('%Y-%m-%d %H:%M %z')
+
+def _notes(scene):
+    "Return what was decided about a scene, (English, Chinese); an old folder has the English alone."
+    en = scene.get('notes') or []
+    zh = scene.get('notes_zh') or en
+    return [*zip(en, zh if len(zh)==len(en) else en)]
+
 
 # %% ../nbs/40_sections.ipynb #5bafdd06
 def fitting(
