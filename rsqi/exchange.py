@@ -238,7 +238,7 @@ def stac(inspection, folder, details, made):
 
 # %% ../nbs/72_exchange.ipynb #f4117883
 NAMES = r'export\.json|findings\.(geojson|gpkg|csv|shp|shx|dbf|prj|cpg|qml)|mask\.(tif|qml)|confidence\.tif|record\.xlsx|item\.json|iso191(15|57)\.xml'
-KIND  = 'export', NAMES, 'export.json'
+KIND  = 'delivery', NAMES, 'export.json'
 
 class Exported(NamedTuple):
     "What was written."

@@ -94,7 +94,7 @@ def measures(inspection):
         unit = r.get('unit', 'share')
         value = r.get('measure', r['share'])
         said = None if value is not None else f'{d.en} was found, how strong is not known'
-        rows.append(dict(key=d.key, iso=d.iso, name=d.en, description=f'{d.definition_en} {UNITS[unit]}', value=value, unit=unit,
+        rows.append(dict(key=d.key, iso=d.iso, name=d.en, description=f'{d.definition_en} The value is the {UNITS[unit]}.', value=value, unit=unit,
                          statement=said, passed=None))
     part = dict(key='inspected_share', iso='DQ_CompletenessOmission', name='Ground inspected', unit='share', statement=None,
                 description='Share of the valid ground that was inspected, 0 to 1', value=v['inspected_share'], passed=None)
@@ -151,7 +151,7 @@ def footprint(inspection):
     crs, transform = inspection.place
     if crs is None: return None
     H, W = inspection.scene['shape']
-    return on_earth([shapely.box(0, 0, W, H)], crs, transform)[0]
+    return shapely.simplify(on_earth([shapely.box(0, 0, W, H)], crs, transform)[0], 1e-7) # a centimetre
 
 def item_id(inspection):
     "Return a name for an inspection that any catalogue takes: letters of the scene's name, and of its hash."

@@ -116,7 +116,7 @@ def export(args):
     if args.acquired: moment(args.acquired)
     details = Details(args.lang, args.inspector, args.organisation, args.acquired)
     made = export(args.dir, args.format, args.out, details, args.overwrite)
-    lines = [f"{len(made.made)} files in {made.dir}", *(f'  {m.name:16s}{m.title[args.lang=="zh"]}' for m in made.made),
+    lines = [f"{len(made.made)} files in {made.dir}", *(f'  {m.name:18s}{m.title[args.lang=="zh"]}' for m in made.made),
              *(f'  note: {n}' for n in made.notes)]
     say(json_line(made.to_dict()) if args.json else '\n'.join(lines))
     return 0
