@@ -180,12 +180,13 @@ class Comparison:
 def compare_report(
     comparison,  # `Comparison`
     lang='en',   # Language it opens in, `en` or `zh`; both are inside
+    by=None,     # `rsqi.report.Signer`
 ): # The path of the page
     "Write `report.html` into the folder of a comparison."
-    from rsqi.report import run_report
+    from rsqi.report import Signer, parameters, run_report
     folder = Path(comparison.dir).resolve()
     title = ' – '.join(comparison.facts['sides'][k]['name'] for k in 'ab')
-    page = run_report('comparison', dict(folder=str(folder), lang=lang), title)
+    page = run_report('comparison', parameters(folder, lang, by or Signer()), title)
     put(folder/'report.html', page.encode())
     return folder/"report.html"
 

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['FILTERS', 'OUTCOMES', 'MOST', 'LOTS', 'SCALE', 'FLAGS', 'templates', 'html_part', 'heading', 'verdict', 'facts',
            'fitting', 'in_pixels', 'light', 'gap_blocks', 'pins', 'findings', 'classes', 'gaps', 'sheets', 'lot_part',
-           'provenance', 'signoff']
+           'provenance', 'checklist', 'signoff']
 
 # %% ../nbs/40_sections.ipynb #2ae76028
-import json, re, shlex, sys
+import json, re, shlex, sys, tomllib
 from datetime import datetime
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 import numpy as np
 from .config import Config
@@ -339,7 +340,27 @@ def _plain(value):
     if value is None: return '–'
     return ', '.join(map(str, value)) if isinstance(value, (list,tuple)) else str(value)
 
+# %% ../nbs/40_sections.ipynb #d029c54f
+@lru_cache(maxsize=1)
+def _items(): return tomllib.loads((files('rsqi')/'checklist.toml').read_text(encoding='utf-8'))['item']
+
+def _seen(inspection):
+    "Return what an inspection knows of the items of the checklist, {name: (English, Chinese)}."
+    s, v, n = inspection.scene, inspection.verdict, len(inspection.findings)
+    (H, W), crs, gsd = s['shape'], _crs_name(s.get('crs')), s.get('gsd')
+    ground = _share(s['valid_pixels']/(H*W)) if s.get('valid_pixels') is not None else '–'
+    whole = _share(v.get('inspected_share') or 0)
+    return dict(crs=(crs or 'The file has none', crs or '文件未给出'), file=(f"{s['name']}, {s.get('dtype')}",)*2,
+                gsd=(f'{gsd:.4g} m',)*2 if gsd else ('Not known', '未知'),
+                extent=(f'{W} × {H} px, {ground} of it valid, {whole} of that inspected', f'{W} × {H} 像素，有效 {ground}，其中已检查 {whole}'),
+                review=(f"{n} findings{'; review is asked for' if v.get('review') else ''}", f"{n} 个图斑{'，建议人工复核' if v.get('review') else ''}"))
+
+def checklist(inspection):
+    "Return what a person still has to check."
+    seen = _seen(inspection)
+    return _html(_part('checklist', [r | dict(told=seen.get(r.get('seen'))) for r in _items()]))
+
 # %% ../nbs/40_sections.ipynb #dc630df6
-def signoff():
-    "Return the boxes that a person fills in and signs."
-    return _html(_part('signoff'))
+def signoff(inspector='', organisation=''):
+    "Return the boxes that a person fills in and signs; names that are known are filled in."
+    return _html(_part('signoff', inspector, organisation))
