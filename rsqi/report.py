@@ -6,12 +6,14 @@
 __all__ = ['KINDS', 'BROWSERS', 'ReportError', 'run_report', 'Signer', 'parameters', 'report', 'chromium', 'pdf']
 
 # %% ../nbs/41_report.ipynb #39e7df8e
-import os, re, shutil, subprocess, sys, tempfile
+import base64, os, re, shutil, subprocess, sys, tempfile
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 import rsqi
 from .inspection import Inspection, put
+from .show import data_uri
 
 # %% ../nbs/41_report.ipynb #389d0ea8
 class ReportError(ValueError):
@@ -165,13 +167,24 @@ def pdf(
     page, program = Path(page).resolve(), chromium()
     out, own = page.with_suffix('.pdf'), ['--no-sandbox'] if hasattr(os, 'geteuid') and os.geteuid()==0 else []
     with tempfile.TemporaryDirectory(prefix='rsqi-', ignore_cleanup_errors=True) as room:
-        made = Path(room)/'page.pdf'
+        made, copy = Path(room)/'page.pdf', Path(room)/'page.html'
+        copy.write_text(_WEBP.sub(_as_jpeg, page.read_text(encoding='utf-8')), encoding='utf-8')
         quiet = ['--headless', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update',
                  '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND', f'--user-data-dir={room}/profile', '--no-pdf-header-footer']
-        try: done = subprocess.run([program, *own, *quiet, f'--print-to-pdf={made}', page.as_uri()], capture_output=True, timeout=seconds)
+        try: done = subprocess.run([program, *own, *quiet, f'--print-to-pdf={made}', copy.as_uri()], capture_output=True, timeout=seconds)
         except (OSError, subprocess.TimeoutExpired) as e: raise ReportError(f'{program} prints nothing ({_one_line(e)}); print {page.name} from a browser') from None
         if not made.is_file():
             why = _one_line(done.stderr.decode(errors='replace'))[-160:]
             raise ReportError(f'{program} printed nothing ({why}); print {page.name} from a browser')
         put(out, made.read_bytes())
     return out
+
+_WEBP = re.compile('data:image/webp;base64,([A-Za-z0-9+/=]+)')
+
+def _as_jpeg(match):
+    "Return a picture as JPEG, which a PDF keeps as it is; WebP it would store without loss, five times as large."
+    from PIL import Image
+    file = BytesIO()
+    Image.open(BytesIO(base64.b64decode(match[1]))).convert('RGB').save(file, 'JPEG', quality=85)
+    return data_uri(file.getvalue(), 'image/jpeg')
+

@@ -90,8 +90,14 @@ function link(map, layers, mask) {
       light(true);
     });
   });
+  var first = document.getElementById('look-a'), other = null; // the other picture of a comparison, below the mask
+  if (first && box.parentNode.querySelector('[data-opacity=other]') && mask) {
+    other = L.imageOverlay(first.src, mask.getBounds(), { opacity: 0 }).addTo(map);
+    mask.bringToFront();
+  }
   all('[data-opacity]').forEach(function (slide) {
     slide.addEventListener('input', function () {
+      if (slide.getAttribute('data-opacity') === 'other') { if (other) other.setOpacity(1 - slide.value); return; }
       if (slide.getAttribute('data-opacity') === 'mask') { if (mask) mask.setOpacity(+slide.value); }
       else map.getPane('overlayPane').querySelector('svg').style.opacity = slide.value;
     });
