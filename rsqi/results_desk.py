@@ -41,7 +41,7 @@ def sheets(args):
 
 # %% ../nbs/74_results_desk.ipynb #7cb0e2ec
 def report_options(p):
-    p.add_argument('dir', help='folder of an inspection, a comparison or a batch')
+    p.add_argument('dir', help='folder of an inspection, a comparison, a batch or a dataset')
     page_options(p)
 
 def _inspection(dir, lang, **how):
@@ -57,9 +57,18 @@ def _batch(dir, lang, **how):
     from rsqi.batch import write_page
     return write_page(dir.resolve(), lang, **how)
 
-PAGES = {'comparison.json': _comparison, 'batch.json': _batch} # What is neither is an inspection, or refused as none
+def _dataset(dir, lang, by=None):
+    from rsqi.audit import audit_dataset, audit_page
+    from rsqi.desk import page_of
+    from rsqi.inspection import put
+    from rsqi.refusals import Refused
+    if by: raise Refused(f'{dir} is a dataset, which nobody signs; leave --inspector and --organisation out')
+    put(page_of(dir), audit_page(audit_dataset(dir), lang).encode())
+    return page_of(dir)
 
-@command('report', 'write report.html of an inspection, a comparison or a batch again', 'rsqi report scene.rsqi --lang zh --pdf', report_options)
+PAGES = {'comparison.json': _comparison, 'batch.json': _batch, 'manifest.json': _dataset} # Else an inspection, or refused as none
+
+@command('report', 'write the page of an inspection, a comparison, a batch or a dataset again', 'rsqi report scene.rsqi --lang zh --pdf', report_options)
 def report(args):
     from rsqi.refusals import refusing
     from rsqi.report import chromium
