@@ -381,8 +381,8 @@ def _ended(due, ledger, config, lang, how):
         yield row_of(job, ledger.dir)
     clock.close()
 
-def write_page(dir, lang='en'):
-    "Write `report.html` of a batch; return its path."
-    from rsqi.report import run_report
-    put(dir/'report.html', run_report('batch', dict(folder=str(dir), lang=lang), dir.name).encode())
+def write_page(dir, lang='en', by=None):
+    "Write `report.html` of a batch, with the names of a `rsqi.report.Signer`; return its path."
+    from rsqi.report import Signer, parameters, run_report
+    put(dir/'report.html', run_report('batch', parameters(dir, lang, by or Signer()), dir.name).encode())
     return dir/'report.html'

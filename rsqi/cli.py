@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['commands', 'additions', 'LATER', 'CHOICES', 'command', 'addition', 'Parser', 'Usage', 'inspect_options',
-           'config_options', 'number', 'positive', 'count', 'named', 'band_list', 'config_of', 'inspect', 'conclude',
-           'say', 'verdict_line', 'write_report', 'summary', 'sample_scene', 'demo_options', 'demo', 'report_options',
-           'report_again', 'simulate_options', 'simulate', 'whole', 'simulation_line', 'dataset_options', 'dataset',
-           'train_options', 'imagery', 'train', 'publish', 'startable', 'training_line', 'evaluate_options',
-           'evaluate_model', 'span', 'parser', 'main']
+           'page_options', 'config_options', 'number', 'positive', 'count', 'named', 'band_list', 'config_of',
+           'inspect', 'conclude', 'say', 'pages', 'write_report', 'summary', 'sample_scene', 'demo_options', 'demo',
+           'simulate_options', 'simulate', 'whole', 'simulation_line', 'dataset_options', 'dataset', 'train_options',
+           'imagery', 'train', 'publish', 'startable', 'training_line', 'evaluate_options', 'evaluate_model', 'span',
+           'parser', 'main']
 
 # %% ../nbs/50_cli.ipynb #cc575515
 import argparse, os, sys
@@ -50,12 +50,18 @@ def inspect_options(p):
     p.add_argument('scene', help='a raster file: GeoTIFF, JPEG, PNG, ...')
     p.add_argument('--out', type=named, metavar='DIR', help='folder of the result (default: <stem>.rsqi here)')
     p.add_argument('--json', action='store_true', help='print the verdict as one JSON line and nothing else')
-    p.add_argument('--no-report', action='store_true', help='leave report.html out')
-    p.add_argument('--lang', choices=('en','zh'), default='en', help='language the report opens in')
+    page_options(p, p.add_mutually_exclusive_group())
     p.add_argument('--overwrite', action='store_true', help='replace another inspection in DIR')
     p.add_argument('--quiet', action='store_true', help='no progress on stderr')
     for _,options in additions.values(): options(p)
     config_options(p.add_argument_group('choices that shape the result'))
+
+def page_options(p, either=None):
+    "Add what is asked of a page; `either` is a group where it may be left out instead."
+    p.add_argument('--lang', choices=('en','zh'), default='en', help='language the report opens in')
+    (either or p).add_argument('--pdf', action='store_true', help='print it as report.pdf too; needs Chromium or Chrome')
+    if either: either.add_argument('--no-report', action='store_true', help='leave report.html out')
+    for name in 'inspector', 'organisation': p.add_argument(f'--{name}', default='', metavar='NAME', help='name in the box to be signed')
 
 def config_options(p):
     from rsqi.config import CHOICES as one_of, DEFAULT_FUSION
@@ -118,9 +124,11 @@ def config_of(args):
 def inspect(args):
     from rsqi.pipeline import folder_of, inspect_scene, refusing
     from rsqi.progress import track
+    from rsqi.report import chromium
     with refusing():
         config, folder = config_of(args), folder_of(args.scene, args.out)
         known = (folder/'inspection.json').exists() and not args.overwrite
+        if args.pdf: chromium()
         then = [g for f,_ in additions.values() if (g := f(args))]
     found = inspect_scene(args.scene, args.out, config, None if args.quiet else track, args.overwrite)
     if known and not args.quiet: print(f'rsqi: {folder} was inspected before; that result is read', file=sys.stderr)
@@ -129,10 +137,11 @@ def inspect(args):
 def conclude(found, args, then=()):
     "Make what was added, write the report, say the verdict, and return the exit status."
     added = [g(found) for g in then]
-    page = None if args.no_report else write_report(found.dir, args.lang)
-    more = {k: v for values,_ in added for k,v in values.items()}
-    lines = [summary(found, page), *(l for _,ls in added for l in ls)]
-    say(verdict_line(found, page, **more) if args.json else '\n'.join(lines))
+    page, paper = [*([] if args.no_report else write_report(args, found.dir)), None, None][:2]
+    more = {k: v for values,_ in added for k,v in values.items()} | (dict(pdf=paper and str(paper)) if args.pdf else {})
+    lines = [summary(found, page), *(l for _,ls in added for l in ls), *([f'  pdf: {Path(paper).resolve()}'] if paper else [])]
+    line = dict(scene=found.scene['name'], **found.verdict, folder=str(found.dir), report=page and str(page), **more)
+    say(json_line(line) if args.json else '\n'.join(lines))
     return 3 if found.verdict['inspected_share']<1 else 0
 
 def say(text):
@@ -141,15 +150,19 @@ def say(text):
     try: print(text, flush=True)
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-def verdict_line(found, page, **more):
-    "Return the verdict as one JSON line."
-    return json_line(dict(scene=found.scene['name'], **found.verdict, folder=str(found.dir), report=page and str(page), **more))
+def pages(args, what, write=None):
+    "Yield the page of a result, then its PDF if that is asked for, as they are written."
+    from rsqi.report import Signer, pdf, report
+    by = Signer(args.inspector, args.organisation)
+    yield (page := (write or report)(what, args.lang, **(dict(by=by) if any(by) else {})))
+    if args.pdf: yield pdf(page)
 
-def write_report(*what, write=None):
-    "Write report.html; where that fails say so in one line and go on, for what it tells of is done."
-    from rsqi.report import report
-    try: return (write or report)(*what)
-    except (ValueError, OSError) as e: print(f"rsqi: no report: {' '.join(str(e).split())}", file=sys.stderr)
+def write_report(args, what, write=None):
+    "Return the pages that were written; where that fails say so in one line and go on, for what they tell of is done."
+    made = []
+    try: made.extend(pages(args, what, write))
+    except (ValueError, OSError) as e: print(f"rsqi: no {'PDF' if made else 'report'}: {' '.join(str(e).split())}", file=sys.stderr)
+    return made
 
 def summary(found, page):
     "Return the verdict in a few lines."
@@ -179,20 +192,6 @@ def demo_options(p):
 def demo(args):
     more = ['--overwrite'] if args.overwrite else []
     return main(['inspect', str(sample_scene()), '--out', args.out, '--lang', args.lang, *more])
-
-# %% ../nbs/50_cli.ipynb #98355939
-def report_options(p):
-    p.add_argument('dir', help='an inspection folder')
-    p.add_argument('--lang', choices=('en','zh'), default='en', help='language the report opens in')
-
-@command('report', 'write report.html of an inspection again', 'rsqi report scene.rsqi --lang zh', report_options)
-def report_again(args):
-    from rsqi.inspection import Inspection
-    from rsqi.pipeline import refusing
-    from rsqi.report import report
-    with refusing(): page = report(Inspection.load(args.dir).dir, args.lang)
-    say(str(page))
-    return 0
 
 # %% ../nbs/50_cli.ipynb #113edb0f
 def simulate_options(p):

@@ -180,12 +180,13 @@ class Comparison:
 def compare_report(
     comparison,  # `Comparison`
     lang='en',   # Language it opens in, `en` or `zh`; both are inside
+    by=None,     # `rsqi.report.Signer`
 ): # The path of the page
     "Write `report.html` into the folder of a comparison."
-    from rsqi.report import run_report
+    from rsqi.report import Signer, parameters, run_report
     folder = Path(comparison.dir).resolve()
     title = ' – '.join(comparison.facts['sides'][k]['name'] for k in 'ab')
-    page = run_report('comparison', dict(folder=str(folder), lang=lang), title)
+    page = run_report('comparison', parameters(folder, lang, by or Signer()), title)
     put(folder/'report.html', page.encode())
     return folder/"report.html"
 
@@ -248,7 +249,7 @@ def objects(comparison, most=500, thumbs=150):
                   mask=data_uri((comparison.dir/'agreement.png').read_bytes(), 'image/png'))
     measured = any(r['area_a_m2'] is not None or r['area_b_m2'] is not None for r in rows)
     table = _part('changes', rows, max(len(f['changes'])-most, 0), measured, len(looks)==2)
-    parts = dict(images=images, pins=pins(rows, shape), aspect=shape[1]/shape[0],
+    parts = dict(images=images, pins=pins(rows, shape), aspect=shape[1]/shape[0], swipe=len(looks)==2,
                  states=[(by[k], n) for k,n in comparison.counts.items() if n],
                  gsd=next(s['scene']['gsd'] for s in f['sides'].values() if s.get('scene')))
     return _show(_part('workbench', parts, Markup(m.fragment()), table))

@@ -114,7 +114,7 @@ class Shards:
         self.file, self.written = None, 0
 
 # %% ../nbs/45_dataset.ipynb #179f6533
-PARTS = r'data(/(train|test)-\d{5}\.parquet(-audit\.html)?)?|manifest\.json|README\.md|(data/)?audit\.html'
+PARTS = r'data(/(train|test)-\d{5}\.parquet(-audit\.(html|pdf))?)?|manifest\.json|README\.md|(data/)?audit\.(html|pdf)'
 KIND = 'dataset', PARTS, 'manifest.json' # See `rsqi.refusals.admit`
 
 def fits_in(path):

@@ -76,12 +76,12 @@ def scene_facts(
     "Return what is known of a scene as JSON values."
     code = scene.crs.to_epsg() if scene.crs else None
     there = scene.transform if scene.transform is not None and not scene.transform.is_identity else None
-    area = getattr(scene, 'area', None)
+    area, notes = getattr(scene, 'area', None), getattr(scene, 'notes', ())
     return dict(name=scene.name, sha256=scene.sha256(), shape=[int(n) for n in scene.shape],
                 crs=f'EPSG:{code}' if code else scene.crs.to_wkt() if scene.crs else None,
                 gsd=float(scene.gsd) if scene.gsd else None, dtype=str(scene.dtype),
                 transform=[float(v) for v in there[:6]] if there is not None else None, valid_pixels=int(valid_px),
-                notes=[*getattr(scene, 'notes', ())],
+                notes=[*notes], notes_zh=[getattr(n, 'zh', '') or n for n in notes],
                 **(dict(aoi=dict(name=area.name, sha256=area.sha256)) if area else {}))
 
 def policy_facts(policy):
@@ -116,7 +116,7 @@ def finding_facts(finding, reliability=None):
                 bbox=list(f.bbox), length_px=number(f.length_px), measure=number(f.measure))
 
 # %% ../nbs/34_inspection.ipynb #9c5148d6
-BESIDES = 'report.html', 'sheets.json', 'sheets.gpkg' # Not in every folder
+BESIDES = 'report.html', 'report.pdf', 'sheets.json', 'sheets.gpkg' # Not in every folder
 CONTENTS = ('blocks.parquet', 'mask.tif', 'confidence.tif', 'quicklook.webp', *BESIDES,
             *(f'findings.{e}' for e in 'gpkg dbf shx prj cpg qml shp'.split()))
 NEEDED = ('schema_version', 'scene', 'config', 'models', 'policy', 'verdict', 'defects', 'findings', 'timings', 'version')

@@ -37,7 +37,7 @@ def classes(row, factor, high):
 @stretches
 def areas(row, factor, high):
     "Make a percent cheaper."
-    return dict(weight=float(f"{row['weight']/factor:.4g}"))
+    return row | dict(weight=float(f"{row['weight']/factor:.4g}"))
 
 # %% ../nbs/62_policy_fit.ipynb #d65f527e
 class Case(NamedTuple):

@@ -29,16 +29,17 @@ class Method(NamedTuple):
     own:tuple        # Of the policy itself, besides those that every policy has
     by_area:bool     # Everything is measured by area, seams too
     scored:bool      # There is a score, not only pass or fail
+    may:tuple=()     # Keys that a row may have besides
 
 METHODS = {}
 
-def method(*keys, own=(), by_area=False, scored=True):
+def method(*keys, own=(), by_area=False, scored=True, may=()):
     "Register f(measure, row, policy) as a way to judge, under its name."
     def _register(f):
         known = METHODS.get(f.__name__)
         if known and known.judge.__module__!=f.__module__:
             raise ValueError(f"{known.judge.__module__} already has a method {f.__name__!r}; choose another name")
-        METHODS[f.__name__] = Method(f, keys, own, by_area, scored)
+        METHODS[f.__name__] = Method(f, keys, own, by_area, scored, may)
         return f
     return _register
 
@@ -57,10 +58,10 @@ def classes(measure, row, policy):
         severity = 'DCB'[int(measure>=low)+int(measure>=mid)]
     return Judgement(points, severity, bool(policy.fails) and severity<=policy.fails)
 
-@method('weight', own=('cap',), by_area=True)
+@method('weight', own=('cap',), by_area=True, may=('cap',))
 def areas(measure, row, policy):
     "Judge by area alone: so many points a percent."
-    return Judgement(min(row['weight']*measure*100, policy.cap))
+    return Judgement(min(row['weight']*measure*100, row.get('cap', 100), policy.cap))
 
 @method('limit', own=('worst_px', 'worst_share'), scored=False)
 def limits(measure, row, policy):
@@ -147,7 +148,7 @@ def _check(data, tax):
     _check_grades(data['grades'])
     if 'points' in how.own: _check_points(data.get('points'), data.get('t', 1))
     _keys('defects.', data['defects'], tax.keys, ())
-    for key,row in data['defects'].items(): _check_row(f'defects.{key}.', row, how.keys, tax[key].unit=='share')
+    for key,row in data['defects'].items(): _check_row(f'defects.{key}.', row, how, tax[key].unit=='share')
 
 EVERY = 'name', 'version', 'method', 'grades', 'defects', 'lot_failed', 'title_en', 'title_zh', 'basis_en', 'basis_zh'
 
@@ -162,11 +163,11 @@ def _number(where, value, low, high):
     if isinstance(value, bool) or not isinstance(value, (int,float)) or not low<=value<=high:
         raise ValueError(f"{where} must be a number from {low} to {high}; got {value!r}")
 
-def _check_row(where, row, keys, share):
+def _check_row(where, row, how, share):
     "A measure is a share where the defect's unit is one; a weight is points a percent."
-    _keys(where, row, keys, keys)
+    _keys(where, row, (*how.keys, *how.may), how.keys)
     for k,v in sorted(row.items(), reverse=True):
-        high = 1 if share and k!='weight' else math.inf
+        high = 100 if k=='cap' else 1 if share and k!='weight' else math.inf
         if k!='limits':
             _number(where+k, v, row['limits'][-1] if k=='full' else 0, high)
             continue

@@ -18,13 +18,14 @@ from typing import NamedTuple
 from . import __version__
 from .raster import gdal_env
 from .scene import Scene
+from .show import qgis_style
 from .taxonomy import IGNORED, default_taxonomy
 from .fields import highest
 from .simulate import Severity, severity, summed
 from .patches import Patch, Recipe, plan, spoil_patch
 from .progress import silent
 from .refusals import Refused, making, refusing
-from .polygons import polygonize, qgis_style, to_frame
+from .polygons import polygonize, to_frame
 from .score import load_policy, score
 from .inspection import scene_facts, strips
 

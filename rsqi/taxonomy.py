@@ -29,6 +29,7 @@ class Defect:
     definition_en:str   # One sentence
     definition_zh:str   # The same in Chinese
     aliases:tuple = ()  # Other names met in inspectors' files
+    iso:str = 'DQ_UsabilityElement' # Element of ISO 19157 that its measure is reported under
 
     @property
     def min_px(self):

@@ -193,6 +193,51 @@ def test_reports_can_be_had_later(batch, rsqi_, model, fine, tmp_path, monkeypat
     assert rsqi_('batch', '--out', 'out', '--model', model, '--config', fine, '--quiet').status==0
     assert 'href="a.rsqi/report.html"' in (tmp_path/'out/report.html').read_text(encoding='utf-8') and (tmp_path/'out/a.rsqi/report.html').exists()
 
+def written_batch(dir):
+    "A batch on disk: two scenes of three grades, and one that failed"
+    from inspection_folder import VERDICT
+    from rsqi.score import load_policy
+    dir.mkdir()
+    book = Ledger(dir, dict(policy=load_policy('gbt24356_like').sha256), dict(policy='gbt24356_like', alpha='inf', bands=None))
+    fair = dict(VERDICT, grade='GOOD', grade_zh='良', score=80., review=False)
+    for n,verdict in enumerate((dict(VERDICT, grade='UNQUALIFIED', grade_zh='不合格', score=12.), fair)):
+        write_folder(dir/f'{n}.rsqi', 5, name=f'scene_{n}.tif', verdict=verdict)
+        book.note(Job(f'/x/scene_{n}.tif', f'{n}.rsqi', 'done'))
+    book.note(Job('/x/broken.tif', '2.rsqi', 'failed', 'cannot be opened; copy it again'))
+    return dir
+
+@pytest.mark.browser
+def test_the_page_in_a_browser_without_a_network(tmp_path):
+    "Filters, sorting, both languages, paper and two widths; the lot has its verdict; no request, no error"
+    api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+    chromium = os.environ.get('CHROMIUM') or shutil.which('chromium') or shutil.which('google-chrome')
+    if not chromium: pytest.skip('no chromium on this machine; set CHROMIUM to its path')
+    page = WRITE_PAGE(written_batch(tmp_path/'out'))
+    with api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND'])
+        tab, wrong = browser.new_page(viewport=dict(width=1280, height=900)), []
+        tab.on('request', lambda r: r.url.startswith(('data:','blob:')) or r.url==page.as_uri() or wrong.append(r.url))
+        tab.on('console', lambda m: m.type in ('error','warning') and wrong.append(m.text))
+        tab.on('pageerror', lambda e: wrong.append(str(e)))
+        tab.goto(page.as_uri())
+        rows = tab.locator('#scenes tbody tr:visible')
+        n = rows.count()
+        tab.locator('[data-find]').fill('scene_1')
+        assert rows.count()==1
+        tab.locator('[data-find]').fill('')
+        tab.locator('input[data-state=failed]').uncheck()
+        assert rows.count()==n-1
+        assert 'Lot returned' in tab.locator('.lot').inner_text()
+        tab.locator('#scenes thead button').nth(3).click()
+        tab.locator('[data-set-lang=zh]').click()
+        assert '批成果不合格' in tab.locator('.lot').inner_text() and '批量检查报告' in tab.title()
+        for media,width in ('screen',1280), ('screen',800), ('print',720):
+            tab.emulate_media(media=media)
+            tab.set_viewport_size(dict(width=width, height=900))
+            assert tab.evaluate('document.documentElement.scrollWidth')<=width
+        browser.close()
+    assert wrong==[]
+
 # Refusals
 
 @pytest.mark.parametrize('argv,words', [

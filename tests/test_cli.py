@@ -404,7 +404,7 @@ def test_the_example_of_help_is_understood(rsqi_):
     for _,_,_,example in commands.values(): parser().parse_args(example.split()[1:])
 
 @pytest.mark.parametrize('argv', [[], ['inspekt'], ['inspect'], ['inspect','a.tif','b.tif'], ['inspect','a.tif','--colour','red'], ['inspect','a.tif','--out'],
-    ['report'], ['report','nowhere'], ['report','.'], ['report','.','--lang','fr'], ['demo','x'], ['train'], ['train','compact'], ['train','whale','--data','.','--out','o'],
+    ['report'], ['report','nowhere'], ['inspect','a.tif','--pdf','--no-report'], ['compare','a','b','--pdf','--no-report'], ['export'], ['export','.','--format','dwg'], ['report','.'], ['report','.','--lang','fr'], ['demo','x'], ['train'], ['train','compact'], ['train','whale','--data','.','--out','o'],
     ['train','compact','--data','nowhere','--out','o'], ['evaluate'], ['evaluate','--data','nowhere']], ids=' '.join)
 def test_wrong_usage(rsqi_, argv, tmp_path):
     refused(rsqi_(*argv))

@@ -179,6 +179,13 @@ def test_it_reads_its_folder_alone(page, tmp_path):
     subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
     assert '<html lang="zh-CN"' in (copy/'report.html').read_text(encoding='utf-8')
 
+def test_the_command_makes_the_page_again(page, tmp_path, capsys):
+    from rsqi.cli import main
+    copy = shutil.copytree(page.parent, tmp_path/'c')
+    (copy/'report.html').unlink()
+    assert main(['report', str(copy), '--lang', 'zh', '--inspector', '王'])==0
+    assert capsys.readouterr().out.strip()==str(copy/'report.html') and '<p class="filled">王</p>' in (copy/'report.html').read_text(encoding='utf-8')
+
 @pytest.mark.browser
 def test_in_a_browser_without_a_network(page):
     api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
@@ -203,6 +210,18 @@ def test_in_a_browser_without_a_network(page):
         some = next(s for s in facts['states'] if s['count'])
         tab.locator(f"input[data-defect={some['key']}]").uncheck()
         assert rows.count()==n-some['count']
+        assert tab.evaluate("document.querySelectorAll('.leaflet-image-layer').length")==3   # B, A over it, and the mask
+        look = "Array.from(document.querySelectorAll('.leaflet-image-layer')).map(i => i.style.opacity)"
+        before = tab.evaluate(look)
+        tab.locator('[data-opacity=other]').fill('0.25')
+        assert [a for a,b in zip(tab.evaluate(look), before) if a!=b]==['0.75']
+        tab.locator('[data-whole]').click()
+        tab.wait_for_timeout(600)
+        last = tab.locator('#findings tbody tr:visible').last
+        tab.evaluate("""id => { for (const p of document.querySelectorAll('.mapbox path.leaflet-interactive')) {
+            p.dispatchEvent(new MouseEvent('click', {bubbles:true, clientX:300, clientY:400}));
+            if (document.querySelector('.mapbox').dataset.picked === id) return; } }""", last.get_attribute('data-id'))
+        assert 'picked' in last.get_attribute('class')
         tab.locator('[data-set-lang=zh]').click()
         assert some['zh'] in tab.locator('h1').inner_text() and '比对报告' in tab.title()
         tab.emulate_media(media='print')

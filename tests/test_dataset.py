@@ -255,6 +255,11 @@ def test_audit(shelf, capsys):
     assert [p['kind'] for p in said['problems']]==['invalid_polygon','off_image','unknown_type'] and said['counts']['train']['cloud']
     assert '&lt;b&gt;雪' in page and '<b>雪' not in page and 'http' not in page.replace('http-equiv', '')
     assert before=={k: v for k,v in files_of(shelf/'out').items() if k!='audit.html'}
+    first = (shelf/'out'/'audit.html').read_bytes()
+    (shelf/'out'/'audit.html').unlink()
+    assert main(['report',str(shelf/'out'),'--lang','zh'])==0 and capsys.readouterr().out.strip()==str(shelf/'out'/'audit.html')
+    assert (shelf/'out'/'audit.html').read_bytes()!=first and '<html lang="zh' in (shelf/'out'/'audit.html').read_text(encoding='utf-8')[:200]
+    assert main(['report',str(shelf/'out'),'--inspector','王'])==2 and 'which nobody signs' in capsys.readouterr().err
     assert main(['dataset','audit',str(shelf/'a'),'--quiet'])==2 and len(capsys.readouterr().err.strip().splitlines())==1
     assert main(['dataset','audit',str(shelf/'out'),'--model','nobody','--quiet'])==2
 

@@ -13,7 +13,8 @@ from rsqi.config import Config
 from rsqi.grid import Block, Grid
 from rsqi.inspection import Inspection, Run, finish, verdict
 from rsqi.merge import Band, Bands, Sieve, evidence, write_bands
-from rsqi.polygons import Finding, SeamLine, areas, edges, outlines, polygonize, qgis_style, sums, to_frame, write_findings
+from rsqi.polygons import Finding, SeamLine, areas, edges, outlines, polygonize, sums, to_frame, write_findings
+from rsqi.show import qgis_style
 from rsqi.score import load_policy, score
 from rsqi.taxonomy import IGNORED, default_taxonomy
 

@@ -51,6 +51,18 @@ def test_a_stronger_seam_and_a_longer_one_never_raise_the_score(name, f, more):
     for worse in replace(f, measure=f.measure*more), replace(f, length_px=f.length_px*more, area_px=f.area_px*more):
         assert rank(value(worse).grade)>=rank(value(f).grade)
 
+SEAMS = [d.key for d in TAX.family('boundary')]
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(SEAMS), st.lists(st.integers(1, 10**7), min_size=1, max_size=5), st.sampled_from([1e4, 1e6, 9e8]))
+def test_a_band_by_area_alone_never_fails_a_scene(key, areas, valid_px):
+    "A band is as wide as it is drawn: judged by area, a seam costs 40 points at most, however thin the scene it crosses"
+    policy = load_policy('area_linear')
+    said = score([found(key, a) for a in areas], policy, valid_px, draws=1)
+    assert said.value>=60 and said.grade!='UNQUALIFIED'
+    uncapped = policy.defects[key]['weight']*min(sum(areas)/valid_px, 1)*100
+    assert abs(said.value-round(100-min(uncapped, 40), 2))<.011
+
 def test_what_is_worse_than_what_fails_a_scene_fails_it_too():
     "Of class C, then with twice the ground of class B: the grade stays the last, and the reason says why"
     policy = replace(load_policy('gbt24356_like'), fails='C')
@@ -91,6 +103,8 @@ WRONG = [ # policy, what is replaced, by what, words of the refusal
     ('gbt24356_like', '[defects]', '[defects]\nfog = {limits = [0.1, 0.2, 0.3], full = 1.0}',
      ('unknown key defects.fog', 'cloud, shadow')),
     ('area_linear', 'weight = 4.0', 'weight = "much"', ('defects.cloud.weight must be a number', "'much'")),
+    ('area_linear', 'weight = 50.0, cap = 40.0', 'weight = 50.0, cap = 400.0', ('defects.stitching_trace.cap must be a number from 0 to 100', '400.0')),
+    ('area_linear', 'weight = 50.0, cap = 40.0', 'weight = 50.0, top = 40.0', ('unknown key defects.stitching_trace.top', 'weight, cap')),
     ('area_linear', 'cap = 100.0', 't = 2.0', ('unknown key t', 'allowed are name, version, method')),
     ('conformance', 'limit = 1e-1', 'limit = 10.0', ('defects.cloud.limit must be a number from 0 to 1', '10.0')),
     ('conformance', 'min = 0.0', 'min = 10.0', ('grades must fall to min = 0',)),

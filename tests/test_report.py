@@ -3,7 +3,9 @@ import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import nbformat, pytest
 from inspection_folder import write_folder
-from rsqi.report import ReportError, report
+from rsqi.inspection import Inspection
+from rsqi.sections import facts as facts_of
+from rsqi.report import ReportError, Signer, pdf, report
 
 ROOT    = Path(__file__).parent.parent
 HOSTILE = '<img src=x onerror=alert(1)>.tif'
@@ -85,6 +87,18 @@ def test_a_new_section_is_a_new_cell(spare, tmp_path):
     assert '<a href="#weather">' in html and 'wind &amp; rain' in html
     assert 'id="warnings"' in html and '&lt;b&gt;careful&lt;/b&gt;' in html
     assert nbformat.read(spare/'report.ipynb', as_version=4).cells[-2].outputs
+
+def test_what_was_decided_is_told_in_both_languages(spare):
+    "... and a folder of an older version, which has the English alone, still reads"
+    file = spare/'inspection.json'
+    facts = json.loads(file.read_text(encoding='utf-8'))
+    facts['scene'] |= dict(notes=['Band 3 is shown as grey.'], notes_zh=['第 3 波段按灰度显示。'])
+    file.write_text(json.dumps(facts), encoding='utf-8')
+    html = str(facts_of(Inspection.load(spare)).data)
+    assert '第 3 波段按灰度显示。' in html and 'Band 3 is shown as grey.' in html
+    del facts['scene']['notes_zh']
+    file.write_text(json.dumps(facts), encoding='utf-8')
+    assert facts_of(Inspection.load(spare)).data.count('Band 3 is shown as grey.')==2
 
 def test_failure_is_one_line_and_harms_nothing(folder, tmp_path):
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
@@ -212,6 +226,47 @@ def test_switches_hide_a_defect_and_dim_the_mask(tab):
     assert gone>0 and (paths.count(), rows.count()) == (before[0]-gone, before[1]-gone)
     tab.locator('[data-opacity=mask]').fill('0.8')
     assert tab.evaluate("document.querySelector('.mask-layer').style.opacity") == '0.8'
+
+@browser_test
+def test_confidence_hides_what_is_unsure(tab):
+    paths, rows = (tab.locator(s) for s in ('.mapbox path.leaflet-interactive', '#findings tbody tr:visible'))
+    sure = tab.eval_on_selector_all('#findings tbody tr', 'rows => rows.map(r => +r.dataset.sure)')
+    tab.locator('[data-least]').fill('0.75')
+    left = sum(s>=.75 for s in sure)
+    assert 0<left<len(sure) and (paths.count(), rows.count())==(left, left) and tab.locator('output.least').inner_text()=='75 %'
+    tab.locator('input[data-defect=cloud]').uncheck()
+    assert rows.count()==paths.count()<=left and not tab.locator('#findings tr[data-defect=cloud]:visible').count()
+    tab.locator('[data-least]').fill('0')
+    tab.locator('input[data-defect=cloud]').check()
+    assert (paths.count(), rows.count())==(len(sure),)*2
+
+@browser_test
+@pytest.mark.parametrize('width', [800, 1280])
+def test_nothing_runs_over_the_edge(tab, width):
+    for lang in 'en', 'zh':
+        tab.set_viewport_size(dict(width=width, height=900))
+        tab.locator(f'[data-set-lang={lang}]').click()
+        assert tab.evaluate('document.documentElement.scrollWidth')<=width
+
+@browser_test
+def test_the_boxes_to_be_signed(folder, spare, browser):
+    "Names are filled in and escaped; the list of what a person checks is there in both languages"
+    html = report(spare, 'zh', by=Signer('王<工>', 'A & B 测绘院')).read_text(encoding='utf-8')
+    assert '王&lt;工&gt;' in html and 'A &amp; B 测绘院' in html and '<工>' not in html
+    assert html.count('<td class="tick">☐</td>')==2*html.count('<td class="known">')>=20
+    assert 'Control and check points' in html and '控制点与检查点' in html
+
+@browser_test
+def test_pdf(browser, spare, monkeypatch):
+    "A PDF of A4 pages under two megabytes; refused in one line where nothing prints it"
+    from rsqi.cli import main
+    paper = pdf(report(spare))
+    data = paper.read_bytes()
+    assert data.startswith(b'%PDF') and paper==spare/'report.pdf' and len(data)<2e6 and len(re.findall(rb'/Type\s*/Page\b', data))>=2
+    assert {p.name for p in spare.iterdir() if p.name.startswith('.')}==set()
+    monkeypatch.setenv('CHROMIUM', '/nonexistent')
+    with pytest.raises(ReportError, match='set CHROMIUM to its path, or print report.html'): pdf(spare/'report.html')
+    assert main(['report', str(spare), '--pdf'])==2
 
 @browser_test
 def test_it_reads_without_javascript(browser, page):

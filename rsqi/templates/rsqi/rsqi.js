@@ -82,16 +82,27 @@ function link(map, layers, mask) {
   }
 
   Object.keys(rows).forEach(function (id) { rows[id].addEventListener('click', function () { pick(id); }); });
-  all('[data-defect]', box.parentNode).forEach(function (tick) {
-    var key = tick.getAttribute('data-defect');
-    tick.addEventListener('change', function () {
-      if (layers[key]) layers[key][tick.checked ? 'addTo' : 'removeFrom'](map);
-      Object.keys(rows).forEach(function (id) { if (rows[id].getAttribute('data-defect') === key) rows[id].hidden = !tick.checked; });
-      light(true);
+  var hidden = {}, least = box.parentNode.querySelector('[data-least]');   // by class, and by confidence
+  function filter() {
+    Object.keys(rows).forEach(function (id) {
+      var row = rows[id], key = row.getAttribute('data-defect'), on = !hidden[key] && !(least && +row.getAttribute('data-sure') < +least.value);
+      row.hidden = !on;
+      if (layers[key] && shapes[id]) layers[key][on ? 'addLayer' : 'removeLayer'](shapes[id]);
     });
+    light(true);
+  }
+  all('[data-defect]', box.parentNode).forEach(function (tick) {
+    tick.addEventListener('change', function () { hidden[tick.getAttribute('data-defect')] = !tick.checked; filter(); });
   });
+  if (least) least.addEventListener('input', function () { least.parentNode.querySelector('output').textContent = Math.round(least.value * 100) + ' %'; filter(); });
+  var first = document.getElementById('look-a'), other = null; // the other picture of a comparison, below the mask
+  if (first && box.parentNode.querySelector('[data-opacity=other]') && mask) {
+    other = L.imageOverlay(first.src, mask.getBounds(), { opacity: 0 }).addTo(map);
+    mask.bringToFront();
+  }
   all('[data-opacity]').forEach(function (slide) {
     slide.addEventListener('input', function () {
+      if (slide.getAttribute('data-opacity') === 'other') { if (other) other.setOpacity(1 - slide.value); return; }
       if (slide.getAttribute('data-opacity') === 'mask') { if (mask) mask.setOpacity(+slide.value); }
       else map.getPane('overlayPane').querySelector('svg').style.opacity = slide.value;
     });
