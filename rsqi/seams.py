@@ -96,8 +96,8 @@ _WEIGHTS = dict( # constancy, alone, evenness, hardness, sharpness, gain by a sh
     stitching_misalignment = (-2.07, .25, -2.94, 5.78, 2.96, 7.42, 7.44, -1.73, -5.43))
 
 _HEARD = dict( # the same; then what a network's map says on average, and for how long it says yes; then bias
-    stitching_trace        = (1.52, .33, .10, 4.57, -3.49, -2.18, -.87, .38, .36, 1.71, -1.81),
-    stitching_misalignment = (-1.95, .34, .15, 1.79, .43, 1.34, 2.85, -1.37, .57, 1.44, -3.74))
+    stitching_trace        = (2.40, -.35, .17, 4.79, -3.12, -2.12, -1.06, .17, .31, 1.86, -1.72),
+    stitching_misalignment = (-2.23, .16, -.28, -.04, .98, .43, 3.02, -1.29, .57, 1.24, -2.52))
 
 def heard_along(
     maps,  # (2,h',w') f32 logits, of the two kinds
