@@ -29,6 +29,8 @@ class Defect:
     definition_en:str   # One sentence
     definition_zh:str   # The same in Chinese
     aliases:tuple = ()  # Other names met in inspectors' files
+    prompt_en:str = ''  # What a picture with it is called when one is generated (Table C1)
+    prompt_zh:str = ''  # The same in Chinese
 
     @property
     def min_px(self):
