@@ -8,7 +8,7 @@ __all__ = ['EXTRA', 'DEFAULT', 'KINDS', 'LORA', 'WEIGHTS', 'TARGETS', 'SILENT', 
            'prompt_of', 'Lesson', 'pupils', 'Teaching', 'one_epoch', 'train_lora', 'put_made', 'sample_grid', 'publish',
            'lora_bytes', 'paint', 'to_bytes', 'add_lora']
 
-# %% ../nbs/81_diffuse.ipynb #6e92c3c5
+# %% ../nbs/81_diffuse.ipynb #b340673e
 import json, math, os, re, time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -31,7 +31,7 @@ from .inspection import put
 from .feed import flip, splits_of
 from .tune import claim, device_of, load_state, save_state
 
-# %% ../nbs/81_diffuse.ipynb #29d149d3
+# %% ../nbs/81_diffuse.ipynb #4ef4502c
 EXTRA = 'diffusers', 'peft', 'accelerate'
 
 def diffusers():
@@ -45,7 +45,7 @@ def diffusers():
     found.utils.logging.disable_progress_bar()
     return found
 
-# %% ../nbs/81_diffuse.ipynb #07958651
+# %% ../nbs/81_diffuse.ipynb #7eb757a6
 DEFAULT = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
 KINDS = dict(StableDiffusionPipeline=4, StableDiffusionInpaintPipeline=9) # And how many channels their UNet may see
 LORA = 'pytorch_lora_weights.safetensors'
@@ -77,7 +77,7 @@ def kind_of(folder):
     if lost: raise ModelError(f'{folder} lacks {lost[0]}; only safetensors are read: copy the checkpoint again, or name another')
     return kind
 
-# %% ../nbs/81_diffuse.ipynb #4b351491
+# %% ../nbs/81_diffuse.ipynb #38dbd929
 def open_checkpoint(
     name,         # See `checkpoint_folder`
     device='cpu',
@@ -103,7 +103,7 @@ def checkpoint_hash(
 
 def _decides(path): return path.as_posix() in (LORA, *WEIGHTS) or len(path.parts)==2 and path.suffix!='.safetensors' and path.parts[0] in ('unet','vae','text_encoder','tokenizer','scheduler')
 
-# %% ../nbs/81_diffuse.ipynb #4f6e4e88
+# %% ../nbs/81_diffuse.ipynb #ec7b0ab5
 def new_parts(
     unet,      # Channels of the UNet's levels; the last two levels hear the prompt
     vae,       # Channels of the autoencoder's levels: each but the first halves the edge
@@ -119,7 +119,7 @@ def new_parts(
     words = hear.CLIPTextConfig(vocab_size=514, hidden_size=text, intermediate_size=4*text, num_hidden_layers=2, num_attention_heads=4, **pad)
     return dict(text_encoder=hear.CLIPTextModel(words).eval(), tokenizer=hear.CLIPTokenizer(vocab=byte_vocabulary(), merges=[], model_max_length=77),
                 unet=lib.UNet2DConditionModel(sees, in_channels=sees, block_out_channels=unet, down_block_types=down, up_block_types=up,
-                                              cross_attention_dim=text, attention_head_dim=8, layers_per_block=layers, norm_num_groups=8),
+                                              cross_attention_dim=text, attention_head_dim=4, layers_per_block=layers, norm_num_groups=8),
                 vae=lib.AutoencoderKL(block_out_channels=vae, down_block_types=['DownEncoderBlock2D']*len(vae), norm_num_groups=8,
                                       up_block_types=['UpDecoderBlock2D']*len(vae)),
                 scheduler=lib.DDIMScheduler(beta_start=.00085, beta_end=.012, beta_schedule='scaled_linear', clip_sample=False,
@@ -143,7 +143,7 @@ def tiny_checkpoint(folder, sees=4, seed=0):
     torch.manual_seed(seed)
     return save_parts(new_parts((16,32), (8,16), 32, sees), folder)
 
-# %% ../nbs/81_diffuse.ipynb #8f153441
+# %% ../nbs/81_diffuse.ipynb #b0477e7c
 def prompt_of(
     keys,      # Of defects
     lang='en', # `en` or `zh`
@@ -152,7 +152,7 @@ def prompt_of(
     said = [getattr(d, f'prompt_{lang}') or getattr(d, lang) for d in default_taxonomy() if d.key in keys]
     return ' '.join(said) or dict(en='Satellite imagery.', zh='卫星影像。')[lang]
 
-# %% ../nbs/81_diffuse.ipynb #e5813626
+# %% ../nbs/81_diffuse.ipynb #a6f01753
 @dataclass(frozen=True)
 class Lesson:
     "Everything that decides what a LoRA learns."
@@ -197,7 +197,7 @@ def pupils(lesson):
     if not lesson.most: found |= dict.fromkeys(int(i) for i in order if not rows[i].labels().any())
     return [rows[i] for i in sorted(found)]
 
-# %% ../nbs/81_diffuse.ipynb #508e5838
+# %% ../nbs/81_diffuse.ipynb #66c8ede5
 TARGETS = ['to_q', 'to_k', 'to_v', 'to_out.0']
 
 class Teaching:
@@ -254,7 +254,7 @@ class Teaching:
             told = self.pipe.unet(self.noise.add_noise(clean, noise, at), at, words).sample
         return torch.nn.functional.mse_loss(told.float(), wanted.float())
 
-# %% ../nbs/81_diffuse.ipynb #c78c90ea
+# %% ../nbs/81_diffuse.ipynb #e0d046f0
 SILENT = .1 # Share of the prompts that are left out where a whole UNet is taught
 
 def one_epoch(t):
@@ -336,7 +336,7 @@ def lora_bytes(net):
     state = convert_state_dict_to_diffusers(get_peft_model_state_dict(net))
     return save({f'unet.{k}': v.detach().cpu().contiguous() for k,v in state.items()}, {'format': 'pt'})
 
-# %% ../nbs/81_diffuse.ipynb #fd48721c
+# %% ../nbs/81_diffuse.ipynb #9aa40641
 def paint(
     pipe,         # See `open_checkpoint`
     prompt,
