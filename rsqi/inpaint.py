@@ -6,7 +6,7 @@
 __all__ = ['PLAIN', 'SEEN', 'STRENGTH', 'Change', 'region_of', 'weight_of', 'composite', 'confined', 'painter', 'repaint',
            'inpaint', 'along', 'Order', 'Atelier', 'generate', 'told_file', 'Picture', 'pictures_in']
 
-# %% ../nbs/82_inpaint.ipynb #8c398270
+# %% ../nbs/82_inpaint.ipynb #6b342f24
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from .tune import claim, device_of
 from .diffuse import (DEFAULT, add_lora, checkpoint_folder, checkpoint_hash, diffusers, kind_of, open_checkpoint, paint,
                           prompt_of, put_made, to_bytes)
 
-# %% ../nbs/82_inpaint.ipynb #a231eb87
+# %% ../nbs/82_inpaint.ipynb #aa8eca1a
 class Change(NamedTuple):
     "Ground with a defect that was painted into it."
     image:np.ndarray  # (h,w,3) u8
@@ -77,7 +77,7 @@ def confined(
     inside = moved[region]
     return (float(inside.mean()), float((inside>=PLAIN).mean())) if inside.size else (0., 0.)
 
-# %% ../nbs/82_inpaint.ipynb #0f1ca784
+# %% ../nbs/82_inpaint.ipynb #44082d92
 def painter(pipe):
     "Return a pipeline that paints within a region, with the same weights."
     made = diffusers().StableDiffusionInpaintPipeline
@@ -98,7 +98,8 @@ def repaint(
     "Paint a region anew; what is outside of it changes too, see `composite`."
     from PIL import Image
     h, w = region.shape
-    room = (0, -h%64, 0, -w%64)
+    unit = brush.vae_scale_factor*2**(len(brush.unet.config.block_out_channels)-1) # what every level can halve
+    room = (0, -h%unit, 0, -w%unit)
     image, mask = (cv2.copyMakeBorder(a, *room, cv2.BORDER_REFLECT) for a in (ground, region.astype(np.uint8)*255))
     with torch.inference_mode():
         made = brush(prompt, Image.fromarray(image), Image.fromarray(mask), height=len(image), width=image.shape[1], strength=strength,
@@ -130,7 +131,7 @@ def along(region):
     far = [cv2.distanceTransform(a.astype(np.uint8), cv2.DIST_L2, 5) for a in (region, ~region)]
     return (np.maximum(*far)<=BAND) & region.any() & ~region.all()
 
-# %% ../nbs/82_inpaint.ipynb #0281aba4
+# %% ../nbs/82_inpaint.ipynb #54a397fb
 @dataclass(frozen=True)
 class Order:
     "Pictures that are wanted."
@@ -198,7 +199,7 @@ class Atelier:
         labels = np.where(made.mask & free, defect.value, 0 if mask is None else mask).astype(np.uint8)
         return made.image, labels, dict(onto=dict(where, block=block.name), dice=dice, levels=round(made.levels, 2), changed=round(made.share, 4))
 
-# %% ../nbs/82_inpaint.ipynb #08dadf3c
+# %% ../nbs/82_inpaint.ipynb #7b4e4230
 def generate(
     order,         # `Order`
     progress=None, # `f(iterable, total, label)`, such as `rsqi.progress.track`; None is silent
@@ -228,7 +229,7 @@ def _made(atelier, key, i):
     put_made(out/told_file(key, i), (json.dumps(told, ensure_ascii=False, indent=1)+'\n').encode())
     return told
 
-# %% ../nbs/82_inpaint.ipynb #b097cea6
+# %% ../nbs/82_inpaint.ipynb #439b08c2
 class Picture(NamedTuple):
     "A generated picture on disk."
     id:str      # As `cloud/00001`
