@@ -6,13 +6,13 @@
 __all__ = ['MODEL', 'keys_of', 'painting_options', 'train_options', 'augment_train', 'stopped', 'generate_options',
            'augment_generate', 'curate_options', 'augment_curate', 'add_options', 'augment_add']
 
-# %% ../nbs/84_augment_desk.ipynb #759bc4e2
+# %% ../nbs/84_augment_desk.ipynb #a72fa89b
 import sys
 from pathlib import Path
 from .cli import command, count, named, number, positive, say
 from .progress import counted, duration
 
-# %% ../nbs/84_augment_desk.ipynb #dce44fd3
+# %% ../nbs/84_augment_desk.ipynb #c25dd4af
 MODEL = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
 
 def keys_of(text):
@@ -27,8 +27,7 @@ def painting_options(p):
     "Add what training and generating have in common."
     p.add_argument('--defect', type=keys_of, default=keys_of('spectral_overflow,stitching_trace'), metavar='KEY[,KEY]',
                    help='defects, or all (default: the two rare ones of the paper)')
-    p.add_argument('--model', default=MODEL, metavar='NAME',
-                   help=f'checkpoint of Stable Diffusion: a folder, or a repository of the Hub (default {MODEL})')
+    p.add_argument('--model', metavar='NAME', help=f"checkpoint of Stable Diffusion: a folder, or a repository of the Hub (default: a LoRA's own, or {MODEL})")
     p.add_argument('--lang', choices=('en','zh'), default='en', help='language of the prompts (default en; zh wants a checkpoint that knows it)')
     p.add_argument('--seed', type=count, default=0, metavar='N', help='the same seed gives the same pictures on one machine (default 0)')
     p.add_argument('--size', type=positive, default=512, metavar='N', help='edge of the pictures, pixels, a multiple of 8 (default 512)')
@@ -56,7 +55,7 @@ def augment_train(args):
     from rsqi.progress import track
     from rsqi.refusals import refusing
     with refusing():
-        lesson = Lesson(args.data, args.out, args.model, args.defect, args.rank, args.epochs, args.batch, args.rate, args.size, args.most,
+        lesson = Lesson(args.data, args.out, args.model or MODEL, args.defect, args.rank, args.epochs, args.batch, args.rate, args.size, args.most,
                         args.steps, args.samples, args.lang, args.seed, args.device, args.precision)
         try:
             for r in train_lora(lesson, args.resume, None if args.quiet else track):
@@ -71,7 +70,7 @@ def stopped(way):
     print(f'rsqi: stopped; the same command {way}'.replace('command --', 'command with --'), file=sys.stderr)
     return 130
 
-# %% ../nbs/84_augment_desk.ipynb #32c621d0
+# %% ../nbs/84_augment_desk.ipynb #256623d1
 def generate_options(p):
     p.add_argument('--out', metavar='DIR', type=named, required=True, help='folder of the pictures')
     p.add_argument('--lora', metavar='DIR', help='folder of a LoRA that `rsqi augment train` made (default: none)')
@@ -98,7 +97,7 @@ def augment_generate(args):
     say(f"{counted(n-lost, 'picture')} painted, in {args.out}"+(f"; in {lost} more nothing could be seen" if lost else ''))
     return 0
 
-# %% ../nbs/84_augment_desk.ipynb #85e35a62
+# %% ../nbs/84_augment_desk.ipynb #653366e7
 def curate_options(p):
     p.add_argument('dir', metavar='PAINTED', help='folder that `rsqi augment generate` made')
     p.add_argument('--against', metavar='DATASET', help='rank the pictures by comparing them with its real blocks, and draw sheet.jpg')
@@ -110,7 +109,7 @@ def curate_options(p):
     p.add_argument('--quiet', action='store_true', help='no progress on stderr')
 
 @command('augment curate', 'rank generated pictures, accept and reject them',
-         'rsqi augment curate painted --against blocks; rsqi augment curate painted --accept 0-40,55 --by Li', curate_options)
+         'rsqi augment curate painted --against blocks --accept 0-40,55 --by Li', curate_options)
 def augment_curate(args):
     from rsqi.curate import contact_sheet, curate, rank, ranks_in
     from rsqi.inspection import put
@@ -129,7 +128,7 @@ def augment_curate(args):
     say(f'  sheet: {sheet}')
     return 0
 
-# %% ../nbs/84_augment_desk.ipynb #7b509320
+# %% ../nbs/84_augment_desk.ipynb #76e6fcc9
 def add_options(p):
     p.add_argument('dir', metavar='PAINTED', help='folder that was curated')
     p.add_argument('--data', metavar='DIR', required=True, help='dataset of `rsqi dataset build`; what is added stays apart, and only trains')

@@ -7,7 +7,7 @@ __all__ = ['MOST', 'AUTOMATIC', 'EDGE', 'COLOURS', 'naturalness', 'oddness', 'Ma
            'same_place', 'rank', 'numbers_of', 'decisions_in', 'curate', 'ranks_in', 'contact_sheet', 'painted_in',
            'row_of', 'add_accepted']
 
-# %% ../nbs/83_curate.ipynb #0bbec4dc
+# %% ../nbs/83_curate.ipynb #e6907732
 import getpass, json, os
 from collections import Counter
 from contextlib import closing
@@ -26,12 +26,12 @@ from .refusals import Refused, hold, refusing
 from .inspection import put
 from .pairs import describe, facts
 from .progress import silent
-from .dataset import KIND, PAINTED, Example, Shards, read_dataset, seal
+from .dataset import KIND, PAINTED, Example, Shards, seal
 from .audit import candidates, confirmed, look, opinion
-from .feed import splits_of
+from .diffuse import examples_of
 from .inpaint import pictures_in
 
-# %% ../nbs/83_curate.ipynb #f8bc9b2a
+# %% ../nbs/83_curate.ipynb #8d770788
 def naturalness(
     image, # (h,w,3) u8, 16 pixels or more
 ): # (10,) f64
@@ -55,7 +55,7 @@ def oddness(
     spread = 1.4826*np.median(np.abs(real-middle), 0)+.05
     return np.minimum(np.abs(pictures-middle)/spread, 10).mean(1)
 
-# %% ../nbs/83_curate.ipynb #aa98af57
+# %% ../nbs/83_curate.ipynb #9d93706d
 class Mark(NamedTuple):
     "What is known of a generated picture before anybody looks at it."
     id:str
@@ -68,10 +68,11 @@ class Mark(NamedTuple):
 MOST = 200 # Real blocks that are compared with, of each defect
 
 def relatives(data, keys, seed=0):
-    "Return the real blocks of the training side with one of some defects."
-    rows = [e for e in read_dataset(data, splits_of(data)[0], generated=False)]
-    order, tax = np.random.default_rng(seed).permutation(len(rows)), default_taxonomy()
-    mine = {k: [rows[i] for i in order if rows[i].labels()[tax[k].value-1]][:MOST] for k in keys}
+    "Return {key: real blocks of the training side with that defect}."
+    column, rng = {k: default_taxonomy()[k].value-1 for k in keys}, np.random.default_rng(seed)
+    pick = lambda labels: np.unique(np.concatenate([rng.permutation(np.flatnonzero(labels[:,c]))[:MOST] for c in column.values()]))
+    rows = examples_of(data, pick)
+    mine = {k: [e for e in rows if e.labels()[c]][:MOST] for k,c in column.items()}
     lost = [k for k,v in mine.items() if not v]
     if lost: raise Refused(f'{data} has no real block of {lost[0]} to compare with; name the dataset that the LoRA learnt from')
     return mine
@@ -135,7 +136,7 @@ def _mark(id, values, same):
     agree, odd, far, score = (round(float(v), 4) for v in values)
     return Mark(id, agree, odd, far, same.get(id, ''), -1. if id in same else score)
 
-# %% ../nbs/83_curate.ipynb #ac1a403c
+# %% ../nbs/83_curate.ipynb #c6202dc2
 AUTOMATIC = 'automatic, by rank'
 
 def numbers_of(
@@ -190,7 +191,7 @@ def _likeliest(folder, known, best):
         count[key] += 1
         yield m.id
 
-# %% ../nbs/83_curate.ipynb #510a4745
+# %% ../nbs/83_curate.ipynb #b3113e40
 EDGE, COLOURS = 120, {True: (0,140,70), False: (200,40,40), None: (220,220,220)}
 
 def contact_sheet(
@@ -218,7 +219,7 @@ def _tile(picture, mark, accepted):
     words = f"{mark.id.rpartition('/')[2].lstrip('0') or '0'}  {mark.agreement:.2f}{'  copy' if mark.copy_of else ''}"
     return cv2.putText(tile, words, (6,EDGE+26), cv2.FONT_HERSHEY_SIMPLEX, .42, (40,40,40), 1, cv2.LINE_AA)
 
-# %% ../nbs/83_curate.ipynb #63c34990
+# %% ../nbs/83_curate.ipynb #967894c0
 def painted_in(dir):
     "Return the rows that were generated for a dataset, as dicts."
     import pyarrow.parquet as pq

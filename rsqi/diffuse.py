@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['EXTRA', 'DEFAULT', 'KINDS', 'LORA', 'WEIGHTS', 'TARGETS', 'SILENT', 'diffusers', 'checkpoint_folder', 'kind_of',
            'open_checkpoint', 'checkpoint_hash', 'new_parts', 'byte_vocabulary', 'save_parts', 'tiny_checkpoint',
-           'prompt_of', 'Lesson', 'pupils', 'Teaching', 'one_epoch', 'train_lora', 'put_made', 'sample_grid', 'publish',
-           'lora_bytes', 'paint', 'to_bytes', 'add_lora']
+           'prompt_of', 'Lesson', 'examples_of', 'pupils', 'Teaching', 'one_epoch', 'train_lora', 'put_made',
+           'sample_grid', 'publish', 'lora_bytes', 'paint', 'to_bytes', 'lora_card', 'add_lora']
 
-# %% ../nbs/81_diffuse.ipynb #b340673e
+# %% ../nbs/81_diffuse.ipynb #910f9a80
 import json, math, os, re, time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -28,10 +28,10 @@ from .refusals import Refused, refusing, unwritten
 from .dataset import read_dataset
 from .show import encode
 from .inspection import put
-from .feed import flip, splits_of
+from .feed import flip, splits_of, survey
 from .tune import claim, device_of, load_state, save_state
 
-# %% ../nbs/81_diffuse.ipynb #4ef4502c
+# %% ../nbs/81_diffuse.ipynb #b1681721
 EXTRA = 'diffusers', 'peft', 'accelerate'
 
 def diffusers():
@@ -45,7 +45,7 @@ def diffusers():
     found.utils.logging.disable_progress_bar()
     return found
 
-# %% ../nbs/81_diffuse.ipynb #7eb757a6
+# %% ../nbs/81_diffuse.ipynb #c5bb2e10
 DEFAULT = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
 KINDS = dict(StableDiffusionPipeline=4, StableDiffusionInpaintPipeline=9) # And how many channels their UNet may see
 LORA = 'pytorch_lora_weights.safetensors'
@@ -77,7 +77,7 @@ def kind_of(folder):
     if lost: raise ModelError(f'{folder} lacks {lost[0]}; only safetensors are read: copy the checkpoint again, or name another')
     return kind
 
-# %% ../nbs/81_diffuse.ipynb #38dbd929
+# %% ../nbs/81_diffuse.ipynb #d83daf48
 def open_checkpoint(
     name,         # See `checkpoint_folder`
     device='cpu',
@@ -103,7 +103,7 @@ def checkpoint_hash(
 
 def _decides(path): return path.as_posix() in (LORA, *WEIGHTS) or len(path.parts)==2 and path.suffix!='.safetensors' and path.parts[0] in ('unet','vae','text_encoder','tokenizer','scheduler')
 
-# %% ../nbs/81_diffuse.ipynb #ec7b0ab5
+# %% ../nbs/81_diffuse.ipynb #7b4c9fc4
 def new_parts(
     unet,      # Channels of the UNet's levels; the last two levels hear the prompt
     vae,       # Channels of the autoencoder's levels: each but the first halves the edge
@@ -143,7 +143,7 @@ def tiny_checkpoint(folder, sees=4, seed=0):
     torch.manual_seed(seed)
     return save_parts(new_parts((16,32), (8,16), 32, sees), folder)
 
-# %% ../nbs/81_diffuse.ipynb #b0477e7c
+# %% ../nbs/81_diffuse.ipynb #80d79cd3
 def prompt_of(
     keys,      # Of defects
     lang='en', # `en` or `zh`
@@ -152,7 +152,7 @@ def prompt_of(
     said = [getattr(d, f'prompt_{lang}') or getattr(d, lang) for d in default_taxonomy() if d.key in keys]
     return ' '.join(said) or dict(en='Satellite imagery.', zh='卫星影像。')[lang]
 
-# %% ../nbs/81_diffuse.ipynb #a6f01753
+# %% ../nbs/81_diffuse.ipynb #69976340
 @dataclass(frozen=True)
 class Lesson:
     "Everything that decides what a LoRA learns."
@@ -186,18 +186,31 @@ class Lesson:
         where = 'data', 'out', 'model', 'device', 'precision', 'samples'
         return dict({k: v for k,v in asdict(self).items() if k not in where}, images=names, model_sha256=model)
 
-def pupils(lesson):
-    "Return the `Example`s that are learnt from: real ones of the training side, so many of each defect."
-    rows = [e for e in read_dataset(lesson.data, splits_of(lesson.data)[0], generated=False)]
-    order, tax, found = np.random.default_rng(lesson.seed).permutation(len(rows)), default_taxonomy(), {}
-    for key in lesson.defects:
-        mine = [int(i) for i in order if rows[i].labels()[tax[key].value-1]]
-        if not mine: raise Refused(f'{lesson.data} has no image of {key} to learn from; name others with --defect')
-        found |= dict.fromkeys(mine[:lesson.most or None])
-    if not lesson.most: found |= dict.fromkeys(int(i) for i in order if not rows[i].labels().any())
-    return [rows[i] for i in sorted(found)]
+def examples_of(
+    data, # A dataset
+    pick, # f(labels (n,K) bool) -> which of the n rows
+): # list of `Example`
+    "Return some real blocks of a dataset's training side, holding no others."
+    split = splits_of(data)[0]
+    rows = survey(data, split)
+    real = np.flatnonzero([r.taken for r in rows])
+    labels = np.array([rows[i].labels for i in real]).reshape(len(real), len(default_taxonomy()))
+    wanted = {int(i) for i in real[np.asarray(pick(labels), int)]}
+    return [e for i,e in enumerate(read_dataset(data, split)) if i in wanted]
 
-# %% ../nbs/81_diffuse.ipynb #66c8ede5
+def pupils(lesson):
+    "Return the blocks that are learnt from: so many of each defect."
+    columns = [default_taxonomy()[k].value-1 for k in lesson.defects]
+    def pick(labels):
+        order, found = np.random.default_rng(lesson.seed).permutation(len(labels)), []
+        for key,k in zip(lesson.defects, columns):
+            mine = [i for i in order if labels[i,k]]
+            if not mine: raise Refused(f'{lesson.data} has no image of {key} to learn from; name others with --defect')
+            found += mine[:lesson.most or None]
+        return [*dict.fromkeys(found), *(() if lesson.most else (i for i in order if not labels[i].any()))]
+    return examples_of(lesson.data, pick)
+
+# %% ../nbs/81_diffuse.ipynb #c220a972
 TARGETS = ['to_q', 'to_k', 'to_v', 'to_out.0']
 
 class Teaching:
@@ -254,7 +267,7 @@ class Teaching:
             told = self.pipe.unet(self.noise.add_noise(clean, noise, at), at, words).sample
         return torch.nn.functional.mse_loss(told.float(), wanted.float())
 
-# %% ../nbs/81_diffuse.ipynb #e0d046f0
+# %% ../nbs/81_diffuse.ipynb #fa8b46f2
 SILENT = .1 # Share of the prompts that are left out where a whole UNet is taught
 
 def one_epoch(t):
@@ -336,7 +349,7 @@ def lora_bytes(net):
     state = convert_state_dict_to_diffusers(get_peft_model_state_dict(net))
     return save({f'unet.{k}': v.detach().cpu().contiguous() for k,v in state.items()}, {'format': 'pt'})
 
-# %% ../nbs/81_diffuse.ipynb #9aa40641
+# %% ../nbs/81_diffuse.ipynb #a2f38219
 def paint(
     pipe,         # See `open_checkpoint`
     prompt,
@@ -355,16 +368,21 @@ def to_bytes(image):
     "Return an image in 0-1 as bytes."
     return np.rint(np.clip(np.nan_to_num(image), 0, 1)*255).astype(np.uint8)
 
+def lora_card(folder):
+    "Return what is known of a LoRA; raise `ModelError` where there is none."
+    folder = Path(folder)
+    try: card = json.loads((folder/'lora.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError) as e: raise ModelError(f'{folder} holds no LoRA of rsqi augment train ({why(e)}); name its folder') from e
+    if card.get('kind')!='lora': raise ModelError(f'{folder} holds a checkpoint, no LoRA; name it with --model')
+    return card
+
 def add_lora(
     pipe,
     folder, # Of a LoRA of ours
     model,  # Hash of the checkpoint it is put on
 ): # dict, its card
     "Put a LoRA on a checkpoint; raise `ModelError` where it was taught on another, or cannot be read."
-    folder = Path(folder)
-    try: card = json.loads((folder/'lora.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise ModelError(f'{folder} holds no LoRA of rsqi augment train ({why(e)}); name its folder') from e
-    if card.get('kind')!='lora': raise ModelError(f'{folder} holds a checkpoint, no LoRA; name it with --model')
+    folder, card = Path(folder), lora_card(folder)
     if card['model_sha256']!=model: raise ModelError(f"{folder} was taught on {card['model']}, and this checkpoint is another; name that one with --model")
     try: pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True, local_files_only=True)
     except Exception as e: raise ModelError(f'{folder/LORA} cannot be read ({why(e)}); train it again') from e
