@@ -8,7 +8,7 @@ __all__ = ['EXTRA', 'DEFAULT', 'KINDS', 'LORA', 'WEIGHTS', 'TARGETS', 'SILENT', 
            'prompt_of', 'Lesson', 'examples_of', 'pupils', 'Teaching', 'one_epoch', 'train_lora', 'put_made',
            'sample_grid', 'publish', 'lora_bytes', 'paint', 'to_bytes', 'lora_card', 'add_lora']
 
-# %% ../nbs/81_diffuse.ipynb #910f9a80
+# %% ../nbs/81_diffuse.ipynb #578b9a94
 import json, math, os, re, time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -31,7 +31,7 @@ from .inspection import put
 from .feed import flip, splits_of, survey
 from .tune import claim, device_of, load_state, save_state
 
-# %% ../nbs/81_diffuse.ipynb #b1681721
+# %% ../nbs/81_diffuse.ipynb #907607ad
 EXTRA = 'diffusers', 'peft', 'accelerate'
 
 def diffusers():
@@ -45,7 +45,7 @@ def diffusers():
     found.utils.logging.disable_progress_bar()
     return found
 
-# %% ../nbs/81_diffuse.ipynb #c5bb2e10
+# %% ../nbs/81_diffuse.ipynb #8ec6afea
 DEFAULT = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
 KINDS = dict(StableDiffusionPipeline=4, StableDiffusionInpaintPipeline=9) # And how many channels their UNet may see
 LORA = 'pytorch_lora_weights.safetensors'
@@ -77,7 +77,7 @@ def kind_of(folder):
     if lost: raise ModelError(f'{folder} lacks {lost[0]}; only safetensors are read: copy the checkpoint again, or name another')
     return kind
 
-# %% ../nbs/81_diffuse.ipynb #d83daf48
+# %% ../nbs/81_diffuse.ipynb #a2d4462e
 def open_checkpoint(
     name,         # See `checkpoint_folder`
     device='cpu',
@@ -87,7 +87,7 @@ def open_checkpoint(
     folder = checkpoint_folder(name)
     made, lib = kind_of(folder), diffusers()
     how = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False, use_safetensors=True, local_files_only=True)
-    try: pipe = getattr(lib, made).from_pretrained(folder, torch_dtype=torch.bfloat16 if half else torch.float32, **how)
+    try: pipe = getattr(lib, made).from_pretrained(folder, dtype=torch.bfloat16 if half else torch.float32, **how)
     except Exception as e: raise ModelError(f'{name} cannot be opened ({why(e)}); copy it again or name another') from e
     if pipe.unet.config.in_channels!=KINDS[made]:
         raise ModelError(f'{name} has a UNet of {pipe.unet.config.in_channels} channels where {made} wants {KINDS[made]}; name another')
@@ -103,7 +103,7 @@ def checkpoint_hash(
 
 def _decides(path): return path.as_posix() in (LORA, *WEIGHTS) or len(path.parts)==2 and path.suffix!='.safetensors' and path.parts[0] in ('unet','vae','text_encoder','tokenizer','scheduler')
 
-# %% ../nbs/81_diffuse.ipynb #7b4c9fc4
+# %% ../nbs/81_diffuse.ipynb #0012c81e
 def new_parts(
     unet,      # Channels of the UNet's levels; the last two levels hear the prompt
     vae,       # Channels of the autoencoder's levels: each but the first halves the edge
@@ -143,7 +143,7 @@ def tiny_checkpoint(folder, sees=4, seed=0):
     torch.manual_seed(seed)
     return save_parts(new_parts((16,32), (8,16), 32, sees), folder)
 
-# %% ../nbs/81_diffuse.ipynb #80d79cd3
+# %% ../nbs/81_diffuse.ipynb #960aacd2
 def prompt_of(
     keys,      # Of defects
     lang='en', # `en` or `zh`
@@ -152,7 +152,7 @@ def prompt_of(
     said = [getattr(d, f'prompt_{lang}') or getattr(d, lang) for d in default_taxonomy() if d.key in keys]
     return ' '.join(said) or dict(en='Satellite imagery.', zh='卫星影像。')[lang]
 
-# %% ../nbs/81_diffuse.ipynb #69976340
+# %% ../nbs/81_diffuse.ipynb #676c7c9a
 @dataclass(frozen=True)
 class Lesson:
     "Everything that decides what a LoRA learns."
@@ -210,7 +210,7 @@ def pupils(lesson):
         return [*dict.fromkeys(found), *(() if lesson.most else (i for i in order if not labels[i].any()))]
     return examples_of(lesson.data, pick)
 
-# %% ../nbs/81_diffuse.ipynb #c220a972
+# %% ../nbs/81_diffuse.ipynb #1a2c7865
 TARGETS = ['to_q', 'to_k', 'to_v', 'to_out.0']
 
 class Teaching:
@@ -267,7 +267,7 @@ class Teaching:
             told = self.pipe.unet(self.noise.add_noise(clean, noise, at), at, words).sample
         return torch.nn.functional.mse_loss(told.float(), wanted.float())
 
-# %% ../nbs/81_diffuse.ipynb #fa8b46f2
+# %% ../nbs/81_diffuse.ipynb #c38c6c75
 SILENT = .1 # Share of the prompts that are left out where a whole UNet is taught
 
 def one_epoch(t):
@@ -349,7 +349,7 @@ def lora_bytes(net):
     state = convert_state_dict_to_diffusers(get_peft_model_state_dict(net))
     return save({f'unet.{k}': v.detach().cpu().contiguous() for k,v in state.items()}, {'format': 'pt'})
 
-# %% ../nbs/81_diffuse.ipynb #a2f38219
+# %% ../nbs/81_diffuse.ipynb #073ac1f0
 def paint(
     pipe,         # See `open_checkpoint`
     prompt,
