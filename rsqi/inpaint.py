@@ -6,7 +6,7 @@
 __all__ = ['PLAIN', 'SEEN', 'STRENGTH', 'MOST', 'Change', 'region_of', 'weight_of', 'composite', 'confined', 'painter', 'repaint',
            'inpaint', 'along', 'Order', 'Atelier', 'generate', 'told_file', 'Picture', 'pictures_in']
 
-# %% ../nbs/82_inpaint.ipynb #960786c1
+# %% ../nbs/82_inpaint.ipynb #47f95bcd
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from .tune import claim, device_of
 from .diffuse import (DEFAULT, add_lora, checkpoint_folder, checkpoint_hash, diffusers, examples_of, kind_of, lora_card,
                           open_checkpoint, paint, prompt_of, put_made, to_bytes)
 
-# %% ../nbs/82_inpaint.ipynb #c7ee2fe8
+# %% ../nbs/82_inpaint.ipynb #e615016d
 class Change(NamedTuple):
     "Ground with a defect that was painted into it."
     image:np.ndarray  # (h,w,3) u8
@@ -75,7 +75,7 @@ def confined(
     inside = moved[region]
     return (float(inside.mean()), float((inside>=PLAIN).mean())) if inside.size else (0., 0.)
 
-# %% ../nbs/82_inpaint.ipynb #10cc4fe1
+# %% ../nbs/82_inpaint.ipynb #a32d0a0f
 def painter(pipe):
     "Return a pipeline that paints within a region, with the same weights."
     made = diffusers().StableDiffusionInpaintPipeline
@@ -129,7 +129,7 @@ def along(region):
     far = [cv2.distanceTransform(a.astype(np.uint8), cv2.DIST_L2, 5) for a in (region, ~region)]
     return (np.maximum(*far)<=BAND) & region.any() & ~region.all()
 
-# %% ../nbs/82_inpaint.ipynb #f8119c9a
+# %% ../nbs/82_inpaint.ipynb #6f84d619
 @dataclass(frozen=True)
 class Order:
     "Pictures that are wanted."
@@ -151,7 +151,7 @@ class Order:
     def __post_init__(self):
         object.__setattr__(self, 'defects', tuple(default_taxonomy()[k].key for k in self.defects))
         if not self.defects or self.count<1: raise ValueError(f'count must be 1 or more, of one defect at least; got {self.count} of {len(self.defects)}')
-        if self.size<32 or self.size%8: raise ValueError(f'size must be a multiple of 8 pixels, 32 at least; got {self.size}')
+        if self.size<16 or self.size%8: raise ValueError(f'size must be a multiple of 8 pixels, 16 at least; got {self.size}')
         if self.strength is not None and not 0<self.strength<=1: raise ValueError(f'strength must lie in (0,1]; got {self.strength}')
         if self.onto: [region_of(default_taxonomy()[k], np.ones((2,2), bool), np.random.default_rng(0)) for k in self.defects]
 
@@ -201,7 +201,7 @@ class Atelier:
         labels = np.where(made.mask & free, defect.value, 0 if mask is None else mask).astype(np.uint8)
         return made.image, labels, dict(onto=dict(where, block=block.name), dice=dice, levels=round(made.levels, 2), changed=round(made.share, 4))
 
-# %% ../nbs/82_inpaint.ipynb #ac4c12ba
+# %% ../nbs/82_inpaint.ipynb #2079c549
 def generate(
     order,         # `Order`
     progress=None, # `f(iterable, total, label)`, such as `rsqi.progress.track`; None is silent
@@ -231,7 +231,7 @@ def _made(atelier, key, i):
     put_made(out/told_file(key, i), (json.dumps(told, ensure_ascii=False, indent=1)+'\n').encode())
     return told
 
-# %% ../nbs/82_inpaint.ipynb #870f3526
+# %% ../nbs/82_inpaint.ipynb #764b87e3
 class Picture(NamedTuple):
     "A generated picture on disk."
     id:str      # As `cloud/00001`
