@@ -28,7 +28,7 @@ $(VENV)/.core: $(VENV)/.python constraints.txt settings.ini setup.py
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	@echo "== Installing what tests need: about 90 MB, under a minute"
+	@echo "== Installing what tests need: about 100 MB, under a minute"
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -69,7 +69,8 @@ def build_options(p):
                       help='what unknown or empty types are: refused (default), or ignored ground (255)')
     more.add_argument('--unlabelled', choices=('refuse','skip','clean'), default='refuse',
                       help='what a scene is that has no layer, or an empty one (default: refused)')
-    p.add_argument('--overwrite', action='store_true', help='replace another dataset in DIR')
+    p.add_argument('--overwrite', action='store_true', help='replace another dataset in DIR; what `rsqi augment add` put there stays')
+    p.add_argument('--real-only', action='store_true', help='with --overwrite: leave that out too')
     p.add_argument('--json', action='store_true', help='print what was made as one JSON line and nothing else')
     p.add_argument('--quiet', action='store_true', help='no progress on stderr')
 
@@ -90,7 +91,7 @@ def build(args):
     if not args.out and not args.dry_run: raise Refused('no folder for the dataset; name one with --out DIR, or add --dry-run')
     with refusing(): recipe = recipe_of(args)
     out = None if args.dry_run else args.out
-    made = build_dataset(args.scenes, args.labels, out, recipe, None if args.quiet else track, args.overwrite)
+    made = build_dataset(args.scenes, args.labels, out, recipe, None if args.quiet else track, args.overwrite, args.real_only)
     return built_line(made) if args.json else built_summary(made)
 
 # %% ../nbs/49_desk.ipynb #f6c5fb84

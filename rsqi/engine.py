@@ -30,24 +30,26 @@ REPOSITORY = r'[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?'      # `owner/name` or `o
 FETCHED = '*.json', '*.txt', '*.safetensors', 'README.md' # Of a repository
 
 def hub_folder(
-    name, # `owner/name`, or `owner/name@revision`
+    name,                    # `owner/name`, or `owner/name@revision`
+    wanted=FETCHED,          # Patterns of the files that are fetched
+    weights='*.safetensors', # Pattern that some of them must match
+    way='then rsqi model convert DIR, and name DIR', # Out, where none does
 ): # Path
     "Return the folder of a repository of the Hugging Face Hub; raise `ModelError` where it cannot be had."
     os.environ.setdefault('HF_HUB_DISABLE_TELEMETRY', '1')
     from huggingface_hub import snapshot_download
     repo, _, revision = name.partition('@')
-    get = partial(snapshot_download, repo, revision=revision or None, allow_patterns=[*FETCHED])
+    get = partial(snapshot_download, repo, revision=revision or None, allow_patterns=[*wanted])
     try: cached = Path(get(local_files_only=True))
     except OSError: cached = None
-    if cached and any(cached.glob('*.safetensors')): return cached
+    if cached and any(cached.glob(weights)): return cached
     try: found = Path(get())
     except Exception as e:
         from rsqi.raster import why # rasterio is slow to load
         raise ModelError(f'model {name!r} is no folder here, and the Hub does not give it ({why(e)[:80]}); '
                          f'where there is a network: hf download {repo} --local-dir DIR, then name DIR') from e
-    if any(found.glob('*.safetensors')): return found
-    raise ModelError(f'{name} has no safetensors on the Hub; hf download {repo} --local-dir DIR, '
-                     'then rsqi model convert DIR, and name DIR')
+    if any(found.glob(weights)): return found
+    raise ModelError(f'{name} has no safetensors on the Hub; hf download {repo} --local-dir DIR, {way}')
 
 def model_folder(
     name, # A model that came with the package, a folder of your own, or a repository of the Hub

@@ -20,7 +20,7 @@ import torch
 from .taxonomy import IGNORED, default_taxonomy
 from .refusals import Refused
 from .pairs import caption, facts
-from .dataset import find_tables, read_dataset, split_of
+from .dataset import PAINTED, find_tables, read_dataset, split_of
 from .nets import Batch
 
 # %% ../nbs/55_feed.ipynb #403991e3
@@ -82,13 +82,14 @@ class Job:
     device:str = 'auto'     # auto, cpu, cuda or cuda:N
     precision:str = None    # fp32 or bf16; None: bf16 on a GPU, fp32 elsewhere
     workers:int = 0         # Processes that decode images
+    real_only:bool = False  # Learn from nothing that was generated
     options:dict = field(default_factory=dict) # For the network's construction
 
     def plan(self, rows, start):
         "Return what must agree for a training to be taken up again."
         said = [[r.ground, r.labels.tolist(), r.outlined] for r in rows]
         return dict(role=self.role, arch=self.arch, weights=start, recipe=asdict(self.recipe), steps=self.steps,
-                    seed=self.seed, options=self.options, data=hashlib.sha256(json.dumps(said).encode()).hexdigest())
+                    seed=self.seed, options=self.options, **({'real_only': True} if self.real_only else {}), data=hashlib.sha256(json.dumps(said).encode()).hexdigest())
 
 # %% ../nbs/55_feed.ipynb #76a4659a
 class Row(NamedTuple):
@@ -96,6 +97,7 @@ class Row(NamedTuple):
     ground:str         # Blocks of one ground are alike
     labels:np.ndarray  # (10,) bool
     outlined:bool      # There is a mask, with a region defect
+    taken:bool = True  # By a sensor; not generated
 
 def survey(data, split=None):
     "Return a `Row` for each block of a split, in the order of the dataset."
@@ -104,10 +106,12 @@ def survey(data, split=None):
     grounds = {s['name']: str(s.get('ground')) for s in scenes}
     def row(e):
         scene, labels = e.more.get('scene') or e.name, e.labels()
-        return Row(grounds.get(scene, scene), labels, e.files[1] is not None and bool(labels[regions].any()))
+        return Row(grounds.get(scene, scene), labels, e.files[1] is not None and bool(labels[regions].any()), not e.more.get(PAINTED))
     return [row(e) for e in read_dataset(data, split)]
 
-def useful(rows, role): return [i for i,r in enumerate(rows) if role=='classifier' or r.outlined]
+def useful(rows, role, real_only=False):
+    "Return the numbers of the rows that a role can learn from."
+    return [i for i,r in enumerate(rows) if (role=='classifier' or r.outlined) and (r.taken or not real_only)]
 
 def held_out(
     rows,   # Of `Row`

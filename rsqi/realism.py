@@ -47,13 +47,15 @@ def marks_of(
 
 # %% ../nbs/28_realism.ipynb #f864e980
 def features(
-    crops, # List of (h,w,3) u8, any sizes of at least 32
+    crops,        # List of (h,w,3) u8, any sizes of at least 32
+    encoder=None, # Module with maps at four scales; None for one with ImageNet's weights
 ): # (n,F) f32
-    "Describe crops by the mean and spread of an ImageNet encoder's maps at four scales."
+    "Describe crops by the mean and spread of an encoder's maps at four scales."
     import torch
-    from rsqi.network import Inspector, imagenet_weights
-    encoder = Inspector().encoder.eval()
-    imagenet_weights(encoder)
+    if encoder is None:
+        from rsqi.network import Inspector, imagenet_weights
+        encoder = Inspector().encoder.eval()
+        imagenet_weights(encoder)
     with torch.no_grad(): return np.stack([_described(torch, encoder, c) for c in crops])
 
 def _described(torch, encoder, crop):

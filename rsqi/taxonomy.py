@@ -30,6 +30,8 @@ class Defect:
     definition_zh:str   # The same in Chinese
     aliases:tuple = ()  # Other names met in inspectors' files
     iso:str = 'DQ_UsabilityElement' # Element of ISO 19157 that its measure is reported under
+    prompt_en:str = ''  # What a picture with it is called when one is generated (Table C1)
+    prompt_zh:str = ''  # The same in Chinese
 
     @property
     def min_px(self):

@@ -112,10 +112,12 @@ def tune(
 
 def parts(job, rows, split, own):
     "Return the numbers of the rows to learn from, and of those to choose on."
-    among = useful(rows, job.role)
+    among = useful(rows, job.role, job.real_only)
+    real = [i for i in among if rows[i].taken] # what was generated is never examined on, nor its ground's twin learnt from
     if own: exam = set(useful(survey(job.data, own), job.role))
-    else: exam = held_out(rows, among, job.recipe.hold, job.seed) if len(among)>1 else set()
-    learn = set(among)-(set() if own else exam)
+    else: exam = held_out(rows, real, job.recipe.hold, job.seed) if len(real)>1 else set()
+    hidden = {rows[i].ground for i in exam} if not own and len({rows[i].ground for i in real})>1 else ()
+    learn = {i for i in among if own or i not in exam and (rows[i].taken or rows[i].ground not in hidden)}
     if len(learn)<2 or not exam:
         what = 'blocks with a mask and a region defect' if job.role=='segmenter' else 'blocks'
         raise Refused(f'{job.data} has {len(among)} {what} to learn from; at least 3 are needed')

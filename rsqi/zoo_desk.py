@@ -37,6 +37,7 @@ def train_options(p):
     p.add_argument('--device', metavar='NAME', default='auto', help='auto (default), cpu, cuda or cuda:N')
     p.add_argument('--precision', choices=('fp32','bf16'),
                    help='of the computation (default: bf16 on a GPU, fp32 elsewhere)')
+    p.add_argument('--real-only', action='store_true', help='learn from no generated image (see rsqi augment)')
     p.add_argument('--resume', action='store_true', help='go on with the training in DIR')
     p.add_argument('--quiet', action='store_true', help='no progress on stderr')
 
@@ -45,7 +46,7 @@ def job_of(args, role):
     from rsqi.feed import Job, recipe_of
     recipe = recipe_of(args.recipe, role, epochs=args.epochs, batch=args.batch, size=args.size, rate=args.rate)
     return Job(args.data, args.out, role, args.arch, args.weights, recipe, args.steps, args.seed, args.device,
-               args.precision, args.workers)
+               args.precision, args.workers, real_only=args.real_only)
 
 def teach(args, role):
     "Run a training and say how it goes; return the exit status."
