@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LARGE', 'TILE', 'cache_folder', 'place_of', 'build_overviews', 'steps', 'levels_of', 'tile_block', 'Pyramid',
-           'sketch', 'MaskPyramid', 'reduced', 'jpeg', 'packed']
+           'part_of', 'Flat', 'sketch', 'MaskPyramid', 'reduced', 'jpeg', 'packed']
 
 # %% ../nbs/77_pyramid.ipynb #c494fcd6
 import hashlib, os, shutil, subprocess, sys, threading, warnings, zlib
@@ -154,19 +154,36 @@ class Pyramid:
         if level==0: return self.scene.read(block)
         if self.ready: return self._source().view(block, shape)[0]
         if level<=2: return self.scene.view(block, shape)[0]
-        return self._from_small(block, shape)
-
-    def _from_small(self, block, shape):
-        (h,w), (H,W) = self.small.shape[:2], self.shape
-        y0, y1, x0, x1 = block.y*h/H, (block.y+block.h)*h/H, block.x*w/W, (block.x+block.w)*w/W
-        move = np.float32([[shape[1]/(x1-x0), 0, -x0*shape[1]/(x1-x0)], [0, shape[0]/(y1-y0), -y0*shape[0]/(y1-y0)]])
-        return cv2.warpAffine(self.small, move, shape[::-1], flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+        return part_of(self.small, self.shape, block, shape)
 
     def close(self):
         "End the process that builds overviews, if there is one, and close the files."
         if self.preparing: self._process.terminate(); self._process.wait()
         for scene in (self._coarse, self.scene):
             if scene is not None: scene.close()
+
+def part_of(
+    small, # (h,w,3) u8, a small picture of a scene
+    shape, # (H,W) of the scene
+    block, # `Block` of the scene
+    size,  # (h',w') wanted
+): # (h',w',3) u8
+    "Return a part of a scene as its small picture has it."
+    sy, sx = (n/N for n,N in zip(small.shape, shape))
+    ky, kx = size[0]/(block.h*sy), size[1]/(block.w*sx)
+    move = np.float32([[kx, 0, -block.x*sx*kx], [0, ky, -block.y*sy*ky]])
+    return cv2.warpAffine(small, move, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+class Flat:
+    "A scene whose file is elsewhere, as its small picture has it."
+    def __init__(self, small, shape): self.small, self.shape, self.levels = small, tuple(shape), levels_of(shape)
+    ready, preparing = True, False
+    def prepare(self): return self
+    def close(self): pass
+
+    def tile(self, level, row, column):
+        found = tile_block(self.shape, level, row, column)
+        return found and part_of(self.small, self.shape, *found)
 
 def sketch(
     scene, # `Scene`
