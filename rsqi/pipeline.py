@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DIFFERS', 'LOGIT_STEP', 'ahead', 'strips', 'Reel', 'reels', 'rows_of_windows', 'Journal', 'claim', 'clear', 'Work',
-           'row_of', 'keep_logits', 'doubts', 'open_scene', 'key_of', 'inspect_scene', 'folder_of']
+           'row_of', 'whole_steps', 'from_steps', 'keep_logits', 'doubts', 'open_scene', 'key_of', 'inspect_scene',
+           'folder_of']
 
 # %% ../nbs/36_pipeline.ipynb #d18e35b2
 import json, math, os, queue, shutil, threading, time
@@ -319,13 +320,18 @@ def row_of(window, p=None):
     share = {f'p_{k}': None if p is None else round(float(v), 6) for k,v in zip(default_taxonomy().keys, np.zeros(10) if p is None else p)}
     return dict(size=window.size, y=b.y, x=b.x, h=b.h, w=b.w, state=state, reason=reason, **share)
 
-LOGIT_STEP = 1/8 # Stored region and line logits are multiples of this, up to 15.9
+LOGIT_STEP = 1/8 # What is stored is a multiple of this, up to 15.9
+
+def whole_steps(logits): return np.clip(np.floor(logits/LOGIT_STEP), -128, 127).astype(np.int8)
+
+def from_steps(steps): # The middle of a step: never 0, so the sign is what it was
+    "Return logits (...) f32 from what `keep_logits` stored."
+    return (steps.astype(np.float32)+.5)*LOGIT_STEP
 
 def keep_logits(folder, window, labels, regions, lines):
-    "Store what the network said of a block, small, for later replay."
+    "Store what the network said of a block, small, for later replay: regions by how far they exceed the background."
     place = folder/'logits'; place.mkdir(exist_ok=True)
-    small = lambda logits: np.clip(np.rint(logits/LOGIT_STEP), -127, 127).astype(np.int8)
-    said = dict(labels=labels.astype(np.float32), regions=small(regions), lines=small(lines))
+    said = dict(labels=labels.astype(np.float32), regions=whole_steps(regions[1:]-regions[0]), lines=whole_steps(lines))
     b = window.block
     path = place/f'{window.size}_{b.y:08d}_{b.x:08d}.npz'
     with open(path.with_suffix('.part'), 'wb') as f: np.savez_compressed(f, **said)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'scene_of', 'drawable', 'defect_table', 'asset', 'Viewer', 'view', 'inspection_of', 'picture_of',
-           'add_result']
+           'add_result', 'LiveMask']
 
 # %% ../nbs/78_viewer.ipynb #ae0783c9
 import threading
@@ -14,8 +14,9 @@ import anywidget
 import numpy as np
 from traitlets import Bytes, Dict, Float, Int, List, Unicode
 from .inspection import Inspection
-from .pyramid import Flat, MaskPyramid, Pyramid, jpeg, packed
+from .pyramid import Flat, MaskPyramid, Pyramid, jpeg, packed, reduced, tile_block
 from .refusals import Refused
+from .replay import drawn
 from .scene import Scene
 from .sections import light
 from .show import webp
@@ -208,3 +209,49 @@ def _beside(viewer, before, after):
 def _told(inspection):
     v = inspection.verdict
     return f"{inspection.dir.name}  {'' if v['score'] is None else v['score']} {v['grade'] or ''}".strip()
+
+# %% ../nbs/78_viewer.ipynb #b591dc43
+class LiveMask:
+    "The mask of a replay under the choices of the moment, at any zoom."
+    def __init__(self, replay, choices):
+        self.replay, self.choices, self.whole = replay, choices, None
+        self.base, self.over = MaskPyramid(replay.inspection.dir/'mask.tif'), max(d.value for d in default_taxonomy().family('boundary'))
+        self.first = min(d.value for d in default_taxonomy().family('boundary'))
+
+    def tile(self, level, row, column):
+        "Return a tile, (h,w) u8, or None outside."
+        found = tile_block(self.replay.shape, level, row, column)
+        if not found: return None
+        whole = self.whole
+        if whole is not None: return self._of(whole, *found[0], 2**level)
+        out, other = self._painted(found[0], found[1], 2**level), self.base.tile(level, row, column)
+        np.copyto(out, other, where=(other>self.over) | ((out==0) & (other>=self.first)))
+        return out
+
+    def _of(self, whole, y, x, h, w, step):
+        "Return a tile of a mask in cells."
+        c = whole.cell
+        part = whole.mask[y//c:-(-(y+h)//c), x//c:-(-(x+w)//c)]
+        if step>=c: return reduced(part, step//c)
+        return np.repeat(np.repeat(part, c//step, 0), c//step, 1)[:-(-h//step), :-(-w//step)]
+
+    def _painted(self, block, shape, step):
+        "Draw the region defects of a tile, one value for each of its pixels."
+        out, best = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+        for stack,i,shift in self.replay.active(self.choices, block):
+            y, x, h, w = (int(v) for v in stack.blocks[i])
+            cell = -(-h//stack.regions.shape[2])
+            classes, sure = drawn(stack, i, shift, max(step//cell, 1))
+            if not classes.any(): continue
+            (r, ri), (c, ci) = _nearest(block.y, step, shape[0], y, h, classes.shape[0]), _nearest(block.x, step, shape[1], x, w, classes.shape[1])
+            mine, sure = classes[ri][:,ci], np.where(classes>0, sure, 0)[ri][:,ci]
+            wins = sure>best[r,c]
+            out[r,c][wins], best[r,c][wins] = mine[wins], sure[wins]
+        return out
+
+def _nearest(start, step, n, at, size, cells):
+    "Return which of `n` pixels lie in a block, a slice, and the cell of each."
+    middle = start+step*np.arange(n)+step//2
+    inside = np.flatnonzero((middle>=at) & (middle<at+size))
+    if not len(inside): return slice(0, 0), inside
+    return slice(inside[0], inside[-1]+1), (middle[inside]-at)*cells//size
