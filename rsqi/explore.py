@@ -6,7 +6,7 @@
 __all__ = ['KEYS', 'TOP', 'told_verdict', 'told_rows', 'panel_class', 'side_by_side', 'Explorer', 'Desk', 'explore', 'Tuner',
            'tune', 'controls_of', 'value_of', 'TuneDesk']
 
-# %% ../nbs/80_explore.ipynb #c7b5461f
+# %% ../nbs/80_explore.ipynb #2fd14604
 import threading
 from functools import cached_property
 import numpy as np
@@ -18,7 +18,7 @@ from .replay import Replay, choices_of, judged_again
 from .taxonomy import default_taxonomy
 from .worth import worth_looking
 
-# %% ../nbs/80_explore.ipynb #1d5287fd
+# %% ../nbs/80_explore.ipynb #60504410
 def told_verdict(verdict, was=None):
     "Return a verdict as the panel shows it; `was` is the one before."
     keys = 'outcome', 'score', 'grade', 'grade_zh', 'reasons', 'reasons_zh', 'review'
@@ -50,11 +50,11 @@ def panel_class():
 def side_by_side(viewer, panel):
     "Return viewer and panel as one widget; what is selected in one is selected in the other."
     from ipywidgets import HBox, Layout, jslink
-    viewer.layout, panel.layout = Layout(flex='1 1 60%', min_width='0'), Layout(flex='0 0 372px')
+    viewer.layout, panel.layout = Layout(flex='1 1 0', min_width='0'), Layout(flex='0 0 380px', width='380px', min_width='0', margin='0 0 0 10px')
     jslink((viewer,'selected'), (panel,'selected'))
-    return HBox([viewer, panel], layout=Layout(width='100%', gap='10px', overflow='hidden'))
+    return HBox([viewer, panel], layout=Layout(width='100%', overflow='hidden'))
 
-# %% ../nbs/80_explore.ipynb #ada653b9
+# %% ../nbs/80_explore.ipynb #0d055d6e
 class Explorer:
     "An inspection under review."
     kind = 'explore'
@@ -160,7 +160,7 @@ class Explorer:
 
     def _repr_mimebundle_(self, **kwargs): return self.desk.box._repr_mimebundle_(**kwargs)
 
-# %% ../nbs/80_explore.ipynb #694dd64a
+# %% ../nbs/80_explore.ipynb #5d610fd5
 KEYS = dict(a='accept', r='reject', d='redraw', u='undo')
 
 class Desk:
@@ -248,7 +248,7 @@ def explore(
     found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
     return Explorer(found, corrections_of(found, corrections, who), scene, lang, height)
 
-# %% ../nbs/80_explore.ipynb #7ebecec3
+# %% ../nbs/80_explore.ipynb #7113c40e
 class Tuner:
     "An inspection whose choices are turned."
     def __init__(self, inspection, scene=None, lang='en', height=640):
@@ -299,7 +299,7 @@ def tune(
     found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
     return Tuner(found, scene, lang, height)
 
-# %% ../nbs/80_explore.ipynb #ac75fca5
+# %% ../nbs/80_explore.ipynb #54ce9dad
 TOP = 4. # α and t from which they count as infinite, on their sliders
 
 def controls_of(inspection, lang):

@@ -6,7 +6,7 @@
 __all__ = ['FINE', 'Stack', 'read_stacks', 'shifts', 'drawn', 'Choices', 'choices_of', 'table_of', 'Replay', 'regions_again',
            'Replayed', 'judged_again', 'replay']
 
-# %% ../nbs/72_replay.ipynb #30343f17
+# %% ../nbs/72_replay.ipynb #25a3a238
 import json, os, tempfile, threading
 from dataclasses import dataclass, replace
 from html import escape
@@ -20,20 +20,20 @@ from .fusion import fuse
 from .grid import Block
 from .inspection import Inspection, small_mask, verdict
 from .merge import Bands
-from .pipeline import from_steps
+from .segmenter import decide, from_steps
 from .polygons import Area, ground_area, polygonize
 from .refusals import Refused, make_folder
 from .score import chance, load_policy, score
-from .segmenter import decide
+
 from .sheets import findings_of, policy_of
 from .taxonomy import Taxonomy, default_taxonomy
 
-# %% ../nbs/72_replay.ipynb #4a730039
+# %% ../nbs/72_replay.ipynb #4086c910
 class Stack(NamedTuple):
     "What the network said of all blocks of one size."
     blocks:np.ndarray   # (n,4) i64: y, x, h, w, pixels of the scene
     labels:np.ndarray   # (n,10) f32 logits
-    regions:np.ndarray  # (n,6,h',w') i8: by how far each class exceeds the background, see `rsqi.pipeline.from_steps`
+    regions:np.ndarray  # (n,6,h',w') i8: by how far each class exceeds the background, see `rsqi.segmenter.from_steps`
     margin:np.ndarray   # (n,6) f32
 
 def read_stacks(
@@ -74,7 +74,7 @@ def _joined(names, size, shape):
         labels[i], regions[i] = said, map_
     return Stack(blocks, labels, regions, from_steps(regions.max((2,3))))
 
-# %% ../nbs/72_replay.ipynb #3e3f96cd
+# %% ../nbs/72_replay.ipynb #16e7e293
 def shifts(stack, alpha, t):
     "Return what fusion adds to each class of each block, (n,6)."
     n = len(stack.labels)
@@ -86,7 +86,7 @@ def drawn(stack, i, shift, step=1):
     seg = from_steps(stack.regions[i][:, at::step, at::step])+shift[:,None,None]
     return decide(np.concatenate([np.zeros((1,*seg.shape[1:]), np.float32), seg]))
 
-# %% ../nbs/72_replay.ipynb #e4ed5e8f
+# %% ../nbs/72_replay.ipynb #9c2b1469
 @dataclass(frozen=True)
 class Choices:
     "What can be chosen again."
@@ -117,7 +117,7 @@ def table_of(smallest, cell):
         return replace(d, min_share=px/cell**2/512**2, dilate=d.dilate if cell==1 else 1)
     return Taxonomy(tuple(row(d) for d in default_taxonomy()))
 
-# %% ../nbs/72_replay.ipynb #b3f303c5
+# %% ../nbs/72_replay.ipynb #5818ce1d
 FINE = 1<<24 # Pixels of a scene up to which it is replayed pixel by pixel
 
 class Replay:
@@ -164,7 +164,7 @@ class Replay:
         mask[self.over] = 0
         return mask, confidence
 
-# %% ../nbs/72_replay.ipynb #f24784f7
+# %% ../nbs/72_replay.ipynb #e0768c22
 def _other(inspection, cell, folder):
     "Return seams, pixel defects and what is no ground, in cells, (h,w) u8."
     kept = folder and Path(folder)/f'other-{cell}.npy'
@@ -189,7 +189,7 @@ def _reliability(inspection):
     for f in inspection.findings: pairs.setdefault(f['defect'], set()).add((f['confidence'], f.get('probability', f['confidence'])))
     return {k: tuple(map(list, zip(*sorted(v)))) for k,v in pairs.items()}
 
-# %% ../nbs/72_replay.ipynb #5cb157a4
+# %% ../nbs/72_replay.ipynb #8fc7c24c
 def regions_again(
     replay,   # `Replay`
     choices,  # `Choices`
@@ -222,7 +222,7 @@ def _at_scene(f, cell, shape, ground):
     area = max(round(polygon.area), 1)
     return replace(f, polygon=polygon, area_px=area, area_m2=ground(polygon, area), bbox=(y0,x0,y1,x1))
 
-# %% ../nbs/72_replay.ipynb #33fa17fd
+# %% ../nbs/72_replay.ipynb #59f735ae
 @dataclass(frozen=True)
 class Replayed:
     "What an inspection would have said."

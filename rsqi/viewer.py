@@ -6,7 +6,7 @@
 __all__ = ['SMALL', 'scene_of', 'drawable', 'defect_table', 'asset', 'Viewer', 'view', 'inspection_of', 'picture_of',
            'add_result', 'LiveMask']
 
-# %% ../nbs/78_viewer.ipynb #ae0783c9
+# %% ../nbs/78_viewer.ipynb #c8550f97
 import threading
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,7 @@ from .sections import light
 from .show import webp
 from .taxonomy import default_taxonomy
 
-# %% ../nbs/78_viewer.ipynb #3541037f
+# %% ../nbs/78_viewer.ipynb #7da94bd1
 SMALL = 1<<28 # Bytes up to which a scene is recognised by its hash; above, by its name and size
 
 def scene_of(
@@ -43,7 +43,7 @@ def scene_of(
         if path: raise Refused(f"{path} is not the scene that {inspection.dir} inspected; name {name}, or leave it out")
     if path: raise Refused(f'{path}: no such file; name the scene, or leave it out')
 
-# %% ../nbs/78_viewer.ipynb #e454178e
+# %% ../nbs/78_viewer.ipynb #d137eb27
 def drawable(
     facts,      # Of dicts as in `inspection.json`: id, defect, bbox and more
     polygons,   # (n,) shapely, x = column and y = row, pixels
@@ -52,7 +52,7 @@ def drawable(
 ): # list of dicts
     "Return findings as the viewer draws them."
     import shapely
-    thin = light(np.asarray(polygons, object), .6, corners) if len(polygons) else []
+    thin = light(np.asarray(polygons, object), 1.5, corners) if len(polygons) else []
     def rings(g): return [np.asarray(r.coords)[:-1].tolist() for p in shapely.get_parts(g) for r in (p.exterior, *p.interiors)]
     return [dict(id=f['id'], defect=f['defect'], bbox=list(f['bbox']), rings=rings(g), state=(state or {}).get(f['id'], ''))
             for f,g in zip(facts, thin)]
@@ -61,7 +61,7 @@ def defect_table():
     "Return the ten defects as the viewer names and colours them."
     return [dict(value=d.value, key=d.key, en=d.en, zh=d.zh, colour=d.hex, family=d.family) for d in default_taxonomy()]
 
-# %% ../nbs/78_viewer.ipynb #885b507b
+# %% ../nbs/78_viewer.ipynb #2b813aac
 def asset(name): return (files('rsqi')/'templates'/name).read_text(encoding='utf-8')
 
 class Viewer(anywidget.AnyWidget):
@@ -155,7 +155,7 @@ def _facts(scene):
     placed = scene.crs is not None and not scene.transform.is_identity
     return dict(name=scene.name, gsd=scene.gsd, transform=[float(v) for v in scene.transform[:6]] if placed else None)
 
-# %% ../nbs/78_viewer.ipynb #f716b5de
+# %% ../nbs/78_viewer.ipynb #9d21058b
 def view(
     what,         # An inspection, its folder, or the path of a scene
     before=None,  # Another inspection of the same ground, or its folder, for the left side
@@ -210,7 +210,7 @@ def _told(inspection):
     v = inspection.verdict
     return f"{inspection.dir.name}  {'' if v['score'] is None else v['score']} {v['grade'] or ''}".strip()
 
-# %% ../nbs/78_viewer.ipynb #b591dc43
+# %% ../nbs/78_viewer.ipynb #8cf5d7c0
 class LiveMask:
     "The mask of a replay under the choices of the moment, at any zoom."
     def __init__(self, replay, choices):

@@ -113,7 +113,7 @@ function render({model, el: host}) {
     }
     form.append(input, button(t.send, null)); form.lastChild.type = 'submit'; form.lastChild.className = 'primary';
     form.onsubmit = e => { e.preventDefault(); if (input.value.trim()) send({kind: 'ask', text: input.value.trim()}); input.value = ''; };
-    body.append(talk, form); talk.scrollTop = talk.scrollHeight; root.dataset.chat = model.get('chat').length;
+    body.append(talk, form); talk.scrollTop = talk.scrollHeight; input.onkeydown = e => e.stopPropagation(); root.dataset.chat = model.get('chat').length;
   }
   function pick(id) { const r = rows().find(r => r.id === id); model.set('selected', id); model.save_changes(); if (r) send({kind: 'go', bbox: r.bbox}); }
   function step(by) {
@@ -136,11 +136,14 @@ function render({model, el: host}) {
     under.append(draw, undo); if (kind === 'explore') under.append(report);
     actions.append(el('p', 'muted', r ? `#${r.id} ${word(r.defect)}${r.state ? ' · ' + t[r.state] : ''}` : t.pick), line, under); actions.title = t.keys;
   }
-  function show() {
+  function keep(draw) { // what had the focus may be drawn anew; keys must not fall through to the notebook then
+    return (...args) => { const had = root.contains(document.activeElement); draw(...args); if (had && !root.contains(document.activeElement)) root.focus({preventScroll: true}); };
+  }
+  const show = keep(() => {
     showTabs(); body.replaceChildren(); body.dataset.tab = tab;
     tab === 'ask' ? showAsk() : tab === 'queue' ? showQueue() : showFindings();
     showActions();
-  }
+  });
   const tell = () => { status.textContent = model.get('status'); status.title = t.keys; };
   root.addEventListener('keydown', e => {
     if (e.ctrlKey || e.metaKey || e.altKey || /INPUT|SELECT|TEXTAREA/.test(e.target.tagName)) { e.stopPropagation(); return; }
@@ -150,7 +153,7 @@ function render({model, el: host}) {
   for (const k of ['verdict', 'busy']) model.on(`change:${k}`, showVerdict);
   for (const k of ['rows', 'queue', 'chat']) model.on(`change:${k}`, show);
   model.on('change:controls', showControls); model.on('change:status', tell);
-  model.on('change:selected', () => { root.dataset.selected = model.get('selected'); if (tab === 'findings') showFindings.fill?.(); showActions(); });
+  model.on('change:selected', keep(() => { root.dataset.selected = model.get('selected'); if (tab === 'findings') showFindings.fill?.(); showActions(); }));
   showVerdict(); showControls(); show(); tell();
 }
 export default {render};

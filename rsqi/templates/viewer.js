@@ -221,7 +221,7 @@ function render({model, el: host}) {
   const button = (sign, title, act) => { const b = el('button', '', sign); b.type = 'button'; b.title = title; b.setAttribute('aria-label', title); b.onclick = act; return b; };
   const tools = el('div', 'rsqi-tools');
   tools.append(button('+', say('zoomin'), () => zoom(1.6)), button('−', say('zoomout'), () => zoom(1 / 1.6)), button('⤢', say('fit'), fit));
-  const legend = el('details', 'rsqi-legend'); legend.open = model.get('height') > 360;
+  const legend = el('details', 'rsqi-legend'); legend.open = false;
   const bar = el('div', 'rsqi-scale'), barText = el('span'), barLine = el('i'); bar.append(barText, barLine);
   const place = el('div', 'rsqi-place'), note = el('div', 'rsqi-note'), handle = el('div', 'rsqi-swipe'); handle.title = say('swipe'); handle.append(el('b', '', '⇆'));
   const names = [el('span', 'rsqi-side left'), el('span', 'rsqi-side right')];
@@ -325,7 +325,8 @@ function render({model, el: host}) {
     const b = root.getBoundingClientRect(); if (!b.width) return;
     dpr = window.devicePixelRatio || 1; W = root.clientWidth; H = root.clientHeight;
     canvas.width = Math.round(W * dpr); canvas.height = Math.round(H * dpr);
-    view ? redraw() : fit(); tell(-1e9, -1e9);
+    if (!view) { legend.open = W > 700 && H > 360; fit(); } else redraw();
+    tell(-1e9, -1e9);
   }
   const watch = new ResizeObserver(resize); watch.observe(root);
   buildLegend(); showPreview(); resize();
