@@ -166,11 +166,12 @@ KEYS = dict(a='accept', r='reject', d='redraw', u='undo')
 class Desk:
     "Viewer and panel of an `Explorer`."
     def __init__(self, explorer):
-        from rsqi.viewer import Viewer, add_result, picture_of
+        from rsqi.viewer import PatchedMask, Viewer, add_result, picture_of
         self.explorer, i, self.drawing = explorer, explorer.inspection, None
         place = {k: i.scene[k] for k in ('name','gsd','transform')}
         self.viewer = Viewer(picture_of(i, explorer.scene), place, lang=explorer.lang, height=explorer.height)
         add_result(self.viewer, i)
+        self.mask = self.viewer.wrap('mask', PatchedMask)
         self.panel = panel_class()(kind=explorer.kind, lang=explorer.lang, height=explorer.height, defects=self.viewer.defects)
         for w in (self.viewer, self.panel): w.on_msg(self.hear)
         self.box = side_by_side(self.viewer, self.panel)
@@ -187,8 +188,18 @@ class Desk:
         p.verdict = told_verdict(e.verdict, e.inspection.verdict)
         sure = {r.finding.id: 1. if r.state in ('accepted','changed','added') else r.facts['confidence'] for r in e.all}
         p.rows = told_rows(e.findings, sure, e.states)
+        if self.mask: self.patch()
         n, name = len(e.corrections), e.corrections.path.name
         p.status = f'{name}：已保存 {n} 条修改' if e.lang=='zh' else f"{n} correction{'s'*(n!=1)} saved in {name}"
+
+    def patch(self):
+        "Have the mask follow what people said."
+        e = self.explorer
+        gone = [(r.facts['value'], g) for r,g in zip(e.all, e.outlines) if r.state in ('rejected','changed')]
+        new = [(r.finding.value, r.finding.polygon) for r in e.all if r.state in ('changed','added')]
+        if (gone, new)!=(self.mask.gone or [], self.mask.new or []):
+            self.mask.gone, self.mask.new = gone, new
+            self.viewer.refresh('mask')
 
     def hear(self, _, message, buffers=None):
         "Do what a button or a key asked for."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'scene_of', 'drawable', 'defect_table', 'asset', 'Viewer', 'view', 'inspection_of', 'picture_of',
-           'add_result', 'LiveMask']
+           'add_result', 'PatchedMask', 'LiveMask']
 
 # %% ../nbs/78_viewer.ipynb #c8550f97
 import threading
@@ -13,7 +13,9 @@ from pathlib import Path
 import anywidget
 import numpy as np
 from traitlets import Bytes, Dict, Float, Int, List, Unicode
+from .grid import Block
 from .inspection import Inspection
+from .polygons import Area
 from .pyramid import Flat, MaskPyramid, Pyramid, jpeg, packed, reduced, tile_block
 from .refusals import Refused
 from .replay import drawn
@@ -108,6 +110,11 @@ class Viewer(anywidget.AnyWidget):
         self.layers = [*(l for l in self.layers if l['id']!=id), told]
         if isinstance(source, Pyramid) and not source.ready: self._watch(id, source.prepare())
         return self
+
+    def wrap(self, id, kind):
+        "Put `kind(source)` in the place of a layer's source and return it; None where there is no such layer."
+        if id in self._sources: self._sources[id] = kind(self._sources[id])
+        return self._sources.get(id)
 
     def refresh(self, *ids):
         "Have the browser fetch layers again, because they have changed."
@@ -211,6 +218,29 @@ def _told(inspection):
     return f"{inspection.dir.name}  {'' if v['score'] is None else v['score']} {v['grade'] or ''}".strip()
 
 # %% ../nbs/78_viewer.ipynb #8cf5d7c0
+class PatchedMask:
+    "A mask with some findings taken out and others drawn in."
+    def __init__(self, base): self.base, self.gone, self.new = base, (), () # both of (mask value, polygon in pixels)
+
+    def tile(self, level, row, column):
+        "Return a tile, (h,w) u8, or None outside."
+        tile, found = self.base.tile(level, row, column), tile_block(self.base.shape, level, row, column)
+        if tile is None or not (self.gone or self.new): return tile
+        tile = tile.copy()
+        for value,polygon in self.gone: tile[self._inside(polygon, found[0], tile.shape, 2**level) & (tile==value)] = 0
+        for value,polygon in self.new: tile[self._inside(polygon, found[0], tile.shape, 2**level) & (tile!=255)] = value
+        return tile
+
+    def _inside(self, polygon, block, shape, step):
+        "Return where a polygon covers a tile, (h,w) bool."
+        import shapely
+        x0, y0, x1, y1 = polygon.bounds
+        if x1<block.x or y1<block.y or x0>block.x+block.w or y0>block.y+block.h: return np.zeros(shape, bool)
+        return Area('', shapely.transform(polygon, lambda xy: (xy-(block.x, block.y))/step)).mask(Block(0, 0, *shape))
+
+    def close(self): self.base.close()
+
+# %% ../nbs/78_viewer.ipynb #e1200698
 class LiveMask:
     "The mask of a replay under the choices of the moment, at any zoom."
     def __init__(self, replay, choices):
