@@ -4,27 +4,27 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'scene_of', 'drawable', 'defect_table', 'asset', 'Viewer', 'view', 'inspection_of', 'picture_of',
-           'add_result', 'PatchedMask', 'LiveMask']
+           'add_result', 'told_verdict', 'told_rows', 'Panel', 'side_by_side', 'PatchedMask', 'LiveMask']
 
-# %% ../nbs/78_viewer.ipynb #c8550f97
+# %% ../nbs/78_viewer.ipynb #ae0783c9
 import threading
 from importlib.resources import files
 from pathlib import Path
 import anywidget
 import numpy as np
-from traitlets import Bytes, Dict, Float, Int, List, Unicode
+from traitlets import Bool, Bytes, Dict, Float, Int, List, Unicode
 from .grid import Block
-from .inspection import Inspection
+from .inspection import TONES, Inspection
 from .polygons import Area
 from .pyramid import Flat, MaskPyramid, Pyramid, jpeg, packed, reduced, tile_block
 from .refusals import Refused
 from .replay import drawn
 from .scene import Scene
-from .sections import light
+from .sections import FILTERS, light
 from .show import webp
 from .taxonomy import default_taxonomy
 
-# %% ../nbs/78_viewer.ipynb #7da94bd1
+# %% ../nbs/78_viewer.ipynb #3541037f
 SMALL = 1<<28 # Bytes up to which a scene is recognised by its hash; above, by its name and size
 
 def scene_of(
@@ -45,7 +45,7 @@ def scene_of(
         if path: raise Refused(f"{path} is not the scene that {inspection.dir} inspected; name {name}, or leave it out")
     if path: raise Refused(f'{path}: no such file; name the scene, or leave it out')
 
-# %% ../nbs/78_viewer.ipynb #d137eb27
+# %% ../nbs/78_viewer.ipynb #e454178e
 def drawable(
     facts,      # Of dicts as in `inspection.json`: id, defect, bbox and more
     polygons,   # (n,) shapely, x = column and y = row, pixels
@@ -63,7 +63,7 @@ def defect_table():
     "Return the ten defects as the viewer names and colours them."
     return [dict(value=d.value, key=d.key, en=d.en, zh=d.zh, colour=d.hex, family=d.family) for d in default_taxonomy()]
 
-# %% ../nbs/78_viewer.ipynb #2b813aac
+# %% ../nbs/78_viewer.ipynb #885b507b
 def asset(name): return (files('rsqi')/'templates'/name).read_text(encoding='utf-8')
 
 class Viewer(anywidget.AnyWidget):
@@ -162,7 +162,7 @@ def _facts(scene):
     placed = scene.crs is not None and not scene.transform.is_identity
     return dict(name=scene.name, gsd=scene.gsd, transform=[float(v) for v in scene.transform[:6]] if placed else None)
 
-# %% ../nbs/78_viewer.ipynb #9d21058b
+# %% ../nbs/78_viewer.ipynb #f716b5de
 def view(
     what,         # An inspection, its folder, or the path of a scene
     before=None,  # Another inspection of the same ground, or its folder, for the left side
@@ -217,7 +217,36 @@ def _told(inspection):
     v = inspection.verdict
     return f"{inspection.dir.name}  {'' if v['score'] is None else v['score']} {v['grade'] or ''}".strip()
 
-# %% ../nbs/78_viewer.ipynb #8cf5d7c0
+# %% ../nbs/78_viewer.ipynb #b591dc43
+def told_verdict(verdict, was=None):
+    "Return a verdict as the panel shows it; `was` is the one before."
+    keys = 'outcome', 'score', 'grade', 'grade_zh', 'reasons', 'reasons_zh', 'review'
+    out = {k: verdict.get(k) for k in keys} | dict(tone=TONES.get(verdict['outcome'], '#57606a'))
+    return out | (dict(was=was['score']) if was is not None else {})
+
+def told_rows(findings, confidence=None, state=None):
+    "Return `Finding`s as the panel lists them."
+    def size(f): return FILTERS['area'](f.area_m2) if f.area_m2 is not None else FILTERS['pixels'](int(f.area_px))
+    return [dict(id=f.id, defect=f.defect, confidence=round(float((confidence or {}).get(f.id, f.confidence)), 4), area_px=int(f.area_px),
+                 size=size(f), deduction=round(float(f.deduction), 4), bbox=[int(v) for v in f.bbox], state=(state or {}).get(f.id, ''))
+            for f in findings]
+
+class Panel(anywidget.AnyWidget):
+    "Verdict, controls, findings, places to look at, and questions."
+    _esm, _css = asset('panel.js'), asset('panel.css')
+    kind, lang, status = (Unicode(v).tag(sync=True) for v in ('explore','en',''))
+    height, selected, busy = Int(600).tag(sync=True), Int(-1).tag(sync=True), Bool(False).tag(sync=True)
+    verdict = Dict().tag(sync=True)
+    rows, queue, chat, controls, defects = (List().tag(sync=True) for _ in range(5))
+
+def side_by_side(viewer, panel):
+    "Return viewer and panel as one widget; what is selected in one is selected in the other."
+    from ipywidgets import HBox, Layout, jslink
+    viewer.layout, panel.layout = Layout(flex='1 1 0', min_width='0'), Layout(flex='0 0 380px', width='380px', min_width='0', margin='0 0 0 10px')
+    jslink((viewer,'selected'), (panel,'selected'))
+    return HBox([viewer, panel], layout=Layout(width='100%', overflow='hidden'))
+
+# %% ../nbs/78_viewer.ipynb #2113e225
 class PatchedMask:
     "A mask with some findings taken out and others drawn in."
     def __init__(self, base): self.base, self.gone, self.new = base, (), () # both of (mask value, polygon in pixels)
@@ -240,7 +269,7 @@ class PatchedMask:
 
     def close(self): self.base.close()
 
-# %% ../nbs/78_viewer.ipynb #e1200698
+# %% ../nbs/78_viewer.ipynb #4f602e9d
 class LiveMask:
     "The mask of a replay under the choices of the moment, at any zoom."
     def __init__(self, replay, choices):

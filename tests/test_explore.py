@@ -127,14 +127,16 @@ def test_what_was_missed_is_drawn(tab, work):
 
 def test_an_answer_points_to_the_picture(tab):
     panel = tab.locator('.rsqi-panel').first
+    panel.locator('.row').last.click()
     panel.locator('[data-tab=ask]').click()
     panel.locator('form input').fill('有阴影吗？')
     tab.keyboard.press('Enter')
     cite = panel.locator('.cite').first
     cite.wait_for()
-    scale = told(tab, '.rsqi-viewer', 0)['scale']
+    before, number = told(tab, '.rsqi-viewer', 0), cite.get_attribute('data-cite')
+    assert before['selected']!=number
     cite.click()
-    until(tab, '.rsqi-viewer', 0, f"d.selected=='{cite.get_attribute('data-cite')}' && d.scale!={scale}")
+    until(tab, '.rsqi-viewer', 0, f"d.selected=='{number}' && +d.drawn>{before['drawn']}")
     panel.locator('[data-tab=findings]').click()
 
 def test_a_report_of_what_people_left(tab, work):
