@@ -212,7 +212,8 @@ def rescored(
 
 def _own_doubts(v):
     "Return what the inspection doubted besides its findings, pairs of English and Chinese."
-    said = zip(v['review_reasons'], v.get('review_reasons_zh') or v['review_reasons'])
+    english = v.get('review_reasons') or ()
+    said = zip(english, v.get('review_reasons_zh') or english)
     ours = 'The score lies between', 'Findings that may be false', 'Only '
     return tuple((en,zh) for en,zh in said if not en.startswith(ours))
 
@@ -236,6 +237,7 @@ def correct(
     home = found.dir.resolve()
     out = Path(out) if out else home.with_name(f'{home.stem}.corrected{home.suffix}')
     if out.resolve()==home: raise Refused(f'{out} holds the inspection itself; name another folder')
+    if lost := found.missing(): raise Refused(f"{home} has lost {', '.join(lost)}; inspect the scene again")
     all_, judged, now = verdict_now(found, said.rows)
     with making(out, True, *KIND) as made:
         copy = replace(found, **_facts(found, all_, judged, now)).save(made)
