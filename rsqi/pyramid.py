@@ -134,8 +134,8 @@ class Pyramid:
         if not self.needed: return self.scene
         with self._lock:
             if self._coarse is None:
-                here, (_,args,found) = self.scene, self.scene.__reduce__()
-                here._stretch # the scene's own, worked out once
+                self.scene._stretch # the scene's own, worked out once
+                _, args, found = self.scene.__reduce__()[1]
                 self._coarse = Scene(self.place/'scene.vrt', *args)
                 self._coarse._found.update({k: found[k] for k in ('_stretch','_alpha') if k in found})
         return self._coarse

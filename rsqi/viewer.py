@@ -19,6 +19,7 @@ from .polygons import Area
 from .pyramid import Flat, MaskPyramid, Pyramid, jpeg, packed, reduced, tile_block
 from .refusals import Refused
 from .replay import drawn
+from .raster import SceneError
 from .scene import Scene
 from .sections import FILTERS, light
 from .show import webp
@@ -141,7 +142,7 @@ class Viewer(anywidget.AnyWidget):
         told, data = [], []
         for layer,level,row,column,version in want:
             try: tile = self._sources[layer].tile(int(level), int(row), int(column)) if layer in self._sources else None
-            except (OSError, ValueError): tile = None # a damaged part of the file stays dark
+            except (OSError, SceneError): tile = None # a damaged part of the file stays dark
             flat = tile is not None and tile.ndim==2
             h, w = (0,0) if tile is None else tile.shape[:2]
             told.append(dict(layer=layer, level=level, row=row, column=column, version=version, kind='index' if flat else 'image', w=w, h=h))
