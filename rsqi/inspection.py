@@ -116,7 +116,7 @@ def finding_facts(finding, reliability=None):
                 bbox=list(f.bbox), length_px=number(f.length_px), measure=number(f.measure))
 
 # %% ../nbs/34_inspection.ipynb #9c5148d6
-BESIDES = 'report.html', 'report.pdf', 'sheets.json', 'sheets.gpkg' # Not in every folder
+BESIDES = 'report.html', 'report.pdf', 'sheets.json', 'sheets.gpkg', 'corrections.jsonl' # Not in every folder
 CONTENTS = ('blocks.parquet', 'mask.tif', 'confidence.tif', 'quicklook.webp', *BESIDES,
             *(f'findings.{e}' for e in 'gpkg dbf shx prj cpg qml shp'.split()))
 NEEDED = ('schema_version', 'scene', 'config', 'models', 'policy', 'verdict', 'defects', 'findings', 'timings', 'version')

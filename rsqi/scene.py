@@ -254,6 +254,10 @@ class Scene:
         _,image,ok = self._look(block)
         return image, ok & ~self._outside(block)
 
+    def view(self, block, shape):
+        "Return image (h',w',3) u8 and (h',w') bool where the file declares ground, of a block averaged to `shape`."
+        return self._look(block, shape)[1:]
+
     def valid(self, block):
         "Return where `block` is ground, (h,w) bool; decodes only where pixels have a say in it."
         how = self.layout

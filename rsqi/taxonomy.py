@@ -8,7 +8,7 @@ __all__ = ['BACKGROUND', 'IGNORED', 'Defect', 'Taxonomy', 'default_taxonomy']
 # %% ../nbs/01_taxonomy.ipynb #9db76563
 import tomllib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 import numpy as np
@@ -65,12 +65,13 @@ class Taxonomy:
     def __len__(self): return len(self.defects)
 
     def __getitem__(self, name):
-        found = self._index().get(_norm(name))
+        found = self._index.get(_norm(name))
         if found is None: raise KeyError(f"no defect {name!r}; this taxonomy has {', '.join(self.keys)}")
         return found
 
-    def __contains__(self, name): return _norm(name) in self._index()
+    def __contains__(self, name): return _norm(name) in self._index
 
+    @cached_property
     def _index(self):
         names = lambda d: (d.key, d.en, d.zh, str(d.value), *d.aliases)
         return {_norm(n): d for d in self.defects for n in names(d)}

@@ -1,0 +1,100 @@
+"Corrections where things go wrong: killed kernels, torn lines, two people at once, strange shapes, scenes without coordinates."
+import json, multiprocessing, os, subprocess, sys
+from pathlib import Path
+import pytest
+from inspection_folder import write_folder
+from rsqi.corrections import Corrections, correct, corrections_of, read_corrections
+from rsqi.explore import Explorer
+from rsqi.handover import from_geopackage, merge_corrections, to_geopackage
+from rsqi.inspection import Inspection
+from rsqi.refusals import Refused
+
+ROOT = Path(__file__).parent.parent
+
+@pytest.fixture
+def found(tmp_path):
+    "An inspection by the policy that ships, its folder made by hand"
+    from rsqi.score import load_policy
+    folder = write_folder(tmp_path/'影像 a.rsqi', 9, shape=(500,700), gsd=None)
+    data = json.loads((folder/'inspection.json').read_text(encoding='utf-8'))
+    data['policy']['sha256'] = load_policy('gbt24356_like').sha256
+    data['verdict']['inspected_share'] = 1.
+    (folder/'inspection.json').write_text(json.dumps(data, ensure_ascii=False), encoding='utf-8')
+    return Inspection.load(folder)
+
+def test_a_killed_kernel_loses_nothing(tmp_path):
+    code = ("import sys; from rsqi.corrections import Corrections\nc = Corrections(sys.argv[1], 'abc', 'a')\n"
+            "for i in range(10**6): c.say('reject', i); print(i, flush=True)")
+    run = subprocess.Popen([sys.executable, '-c', code, str(tmp_path/'c.jsonl')], stdout=subprocess.PIPE, text=True, env=os.environ|dict(PYTHONPATH=str(ROOT)))
+    told = [int(run.stdout.readline()) for _ in range(25)]
+    run.kill()
+    told += [int(line) for line in run.stdout.read().split('\n')[:-1] if line]
+    run.wait()
+    rows, bad = read_corrections(tmp_path/'c.jsonl', 'abc')
+    assert {c.finding for c in rows}>=set(told) and bad<=1
+
+@pytest.mark.parametrize('cut', [1, 7, 40])
+def test_a_torn_line_harms_no_other(tmp_path, cut):
+    c = Corrections(tmp_path/'c.jsonl', 'abc', 'a')
+    for i in range(3): c.say('accept', i)
+    text = (tmp_path/'c.jsonl').read_bytes()
+    (tmp_path/'c.jsonl').write_bytes(text[:-cut])
+    again = Corrections(tmp_path/'c.jsonl', 'abc', 'b')
+    again.say('reject', 9)
+    rows, _ = read_corrections(tmp_path/'c.jsonl', 'abc')
+    assert [c.finding for c in rows][:2]==[0,1] and rows[-1].finding==9
+
+def _say(path, who):
+    c = Corrections(path, 'abc', who)
+    for i in range(40): c.say('accept', i)
+
+def test_two_kernels_write_one_file(tmp_path):
+    context = multiprocessing.get_context('spawn')
+    runs = [context.Process(target=_say, args=(tmp_path/'c.jsonl', w)) for w in 'ab']
+    for r in runs: r.start()
+    for r in runs: r.join()
+    rows, bad = read_corrections(tmp_path/'c.jsonl', 'abc')
+    assert (len(rows), bad)==(80, 0)
+
+@pytest.mark.parametrize('text', ['', '\n', 'hello\n', '[]\n', '{"kind":"rsqi corrections","scene":"xyz"}\n', '\x00\xff'])
+def test_what_is_no_file_of_ours(tmp_path, text):
+    (tmp_path/'c.jsonl').write_text(text, encoding='latin-1')
+    if not text.strip(): assert read_corrections(tmp_path/'c.jsonl', 'abc')==([], 0)
+    else:
+        with pytest.raises(Refused) as e: read_corrections(tmp_path/'c.jsonl', 'abc')
+        assert '\n' not in str(e.value)
+
+def test_without_coordinates_and_with_a_bow_tie(found):
+    e = Explorer(found)
+    n = len(e.findings)
+    e.add('cloud', [(10,10), (60,60), (60,10), (10,60)])                    # crosses itself
+    e.add('blur', [(-50,-50), (40,-50), (40,40), (-50,40)])                 # sticks out
+    assert [f.area_px for f in e.findings[n:]]==[1250, 1600] and e.findings[-1].area_m2 is None
+    with pytest.raises(Refused): e.add('cloud', [(1,1), (2,2)])
+    with pytest.raises(Refused): e.add('cloud', [(1,1), (float('nan'),2), (3,3)])
+    with pytest.raises((Refused, KeyError)): e.relabel(1, 'clowd')
+    assert len(Explorer(found).findings)==n+2
+
+def test_all_rejected_is_clean_and_a_folder_with_gaps_is_refused(found):
+    e = Explorer(found)
+    for f in list(e.findings): e.reject(f.id)
+    assert e.verdict['outcome']=='CLEAN' and e.verdict['score']==100
+    with pytest.raises(Refused, match='has lost'): correct(found)           # made by hand, this folder has no confidence.tif
+    assert not found.dir.with_name('影像 a.corrected.rsqi').exists()        # and nothing half-written is left
+
+def test_a_geopackage_without_coordinates(found, tmp_path):
+    said = corrections_of(found)
+    assert from_geopackage(found, to_geopackage(found, tmp_path/'编辑.gpkg', said), said)==[]
+    (tmp_path/'no.gpkg').write_bytes(b'nothing')
+    for path in 'no.gpkg', 'missing.gpkg':
+        with pytest.raises(Refused): from_geopackage(found, tmp_path/path, said)
+
+def test_merging_says_who_disagrees_in_safe_html(found, tmp_path):
+    a, b = (corrections_of(found, tmp_path/f'{n}.jsonl', w) for n,w in (('a','<script>'), ('b','b')))
+    a.say('reject', 1); b.say('relabel', 1, after=dict(defect='blur'))
+    made = merge_corrections([a.path, b.path])
+    assert len(made.conflicts)==1 and '<script>' not in made._repr_html_()
+    other = Corrections(tmp_path/'o.jsonl', 'f'*64)
+    other.say('accept', 1)
+    with pytest.raises(Refused, match='about 2 scenes'): merge_corrections([a.path, other.path])
+    with pytest.raises(Refused, match='no such file'): merge_corrections([tmp_path/'x.jsonl'])

@@ -1,0 +1,159 @@
+"The explorers in a real JupyterLab in headless Chromium: what is clicked, dragged and typed does what it says, and nothing is asked of any network."
+import json, os, re, shutil, socket, subprocess, sys, time, urllib.request
+from pathlib import Path
+import pytest
+
+QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
+         '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1']
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.browser
+
+@pytest.fixture(scope='module')
+def chromium():
+    pytest.importorskip('jupyterlab', reason='jupyterlab is not installed')
+    pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+    found = os.environ.get('CHROMIUM') or shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    if not found: pytest.skip('no chromium on this machine; set CHROMIUM to its path')
+    return found
+
+@pytest.fixture(scope='module')
+def work(chromium, tmp_path_factory):
+    "A folder with a scene, its inspection, and a notebook that explores and tunes it"
+    import nbformat
+    from rsqi.cli import sample_scene
+    from rsqi.config import Config
+    from rsqi.pipeline import inspect_scene
+    folder = tmp_path_factory.mktemp('work')
+    shutil.copy(sample_scene(), folder/'影像.tif')
+    mild = re.sub(r'weight *= *[\d.]+', 'weight = 0.5', (ROOT/'rsqi/policies/area_linear.toml').read_text(encoding='utf-8'))
+    (folder/'mild.toml').write_text(mild, encoding='utf-8') # so that the score is not 0 whatever is said
+    inspect_scene(folder/'影像.tif', folder/'影像.rsqi', Config(keep_logits=True, policy=folder/'mild.toml'))
+    cells = ["from rsqi import explore\nreview = explore('影像.rsqi', who='王')\nreview", "from rsqi.explore import tune\nknobs = tune('影像.rsqi')\nknobs"]
+    kernel = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'))
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=kernel), folder/'看.ipynb')
+    return folder
+
+@pytest.fixture(scope='module')
+def lab(work, tmp_path_factory):
+    "The address of a JupyterLab of its own, with settings, caches and kernels of its own"
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    tmp = tmp_path_factory.mktemp('jupyter')
+    env = os.environ | {f'JUPYTER_{k}_DIR': str(tmp/k.lower()) for k in ('CONFIG','DATA','RUNTIME')}
+    env |= dict(JUPYTERLAB_WORKSPACES_DIR=str(tmp/'ws'), JUPYTERLAB_SETTINGS_DIR=str(tmp/'set'), RSQI_CACHE=str(tmp/'cache'), PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    news = tmp/'set/@jupyterlab/apputils-extension'
+    news.mkdir(parents=True)
+    (news/'notification.jupyterlab-settings').write_text('{"fetchNews":"false","checkForUpdates":false}')
+    argv = [sys.executable, '-m', 'jupyterlab', '--allow-root', '--no-browser', f'--port={port}', '--ServerApp.port_retries=0',
+            '--IdentityProvider.token=t', f'--ServerApp.root_dir={work}', '--LabApp.expose_app_in_browser=True']
+    with open(tmp/'log', 'w') as log: server = subprocess.Popen(argv, env=env, stdout=log, stderr=subprocess.STDOUT)
+    url = f'http://127.0.0.1:{port}'
+    for _ in range(480):
+        try: urllib.request.urlopen(f'{url}/api?token=t', timeout=1); break
+        except OSError: time.sleep(.25)
+        assert server.poll() is None, (tmp/'log').read_text()
+    yield url
+    server.terminate()
+    server.wait(20)
+
+@pytest.fixture(scope='module')
+def tab(chromium, lab):
+    "The notebook after Run All; in the end nothing was asked of the network and nothing went wrong"
+    from playwright.sync_api import sync_playwright
+    wrong = []
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=QUIET)
+        tab = browser.new_page(viewport=dict(width=1500, height=1500))
+        ours = lab, lab.replace('http', 'ws'), 'data:', 'blob:'
+        tab.on('request', lambda r: r.url.startswith(ours) or wrong.append(r.url))
+        tab.on('console', lambda m: m.type=='error' and wrong.append(m.text))
+        tab.on('pageerror', lambda e: wrong.append(str(e)))
+        tab.set_default_timeout(60_000)
+        tab.goto(f'{lab}/lab/tree/看.ipynb?reset&token=t')
+        tab.wait_for_selector('.jp-Notebook .jp-Cell')
+        tab.wait_for_function("window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status=='idle'")
+        tab.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        tab.wait_for_function("document.querySelectorAll('.rsqi-viewer').length==2 || document.querySelector('[data-mime-type=\"application/vnd.jupyter.error\"]')")
+        assert not tab.locator('[data-mime-type="application/vnd.jupyter.error"]').count(), tab.locator('.jp-OutputArea').first.inner_text()
+        yield tab
+        browser.close()
+    assert wrong == []
+
+def told(tab, which, n): return tab.evaluate(f"({{...document.querySelectorAll('{which}')[{n}].dataset}})")
+def until(tab, which, n, test): tab.wait_for_function(f"(d => {test})(document.querySelectorAll('{which}')[{n}]?.dataset || {{}})")
+
+def test_the_scene_is_seen_and_moves(tab):
+    until(tab, '.rsqi-viewer', 0, "d.fill && +d.tiles>0 && d.pending=='0'")
+    view, before = tab.locator('.rsqi-viewer').first, told(tab, '.rsqi-viewer', 0)
+    view.scroll_into_view_if_needed()
+    first, box = view.screenshot(), view.bounding_box()
+    tab.mouse.move(box['x']+300, box['y']+300)
+    for _ in range(3): tab.mouse.wheel(0, -240)
+    until(tab, '.rsqi-viewer', 0, f"+d.scale>{before['scale']}*3 && +d.fills>{before['fills']} && d.pending=='0'")
+    near = view.screenshot()
+    tab.mouse.down()
+    tab.mouse.move(box['x']+180, box['y']+240, steps=5)
+    tab.mouse.up()
+    tab.wait_for_timeout(600)
+    assert len({first, near, view.screenshot()})==3
+    assert view.locator('.rsqi-place').inner_text().startswith('x ') and view.locator('.rsqi-scale').inner_text().strip()
+
+def test_rejecting_changes_file_score_and_picture(tab, work):
+    panel, saved = tab.locator('.rsqi-panel').first, work/'影像.rsqi.corrections.jsonl'
+    score = float(told(tab, '.rsqi-panel', 0)['score'])
+    panel.locator('.row').first.click()
+    until(tab, '.rsqi-viewer', 0, 'd.selected')
+    id = told(tab, '.rsqi-viewer', 0)['selected']
+    tab.keyboard.press('r')                                              # the list was drawn anew, and the key still is ours
+    panel.locator(f'.row[data-id="{id}"][data-state=rejected]').wait_for()
+    line = json.loads(saved.read_text(encoding='utf-8').splitlines()[-1])
+    assert (line['who'], line['action'], str(line['finding']))==('王', 'reject', id)
+    until(tab, '.rsqi-panel', 0, f"+d.score>{score}")
+    panel.locator('[data-action=undo]').click()
+    until(tab, '.rsqi-panel', 0, f"+d.score=={score}")
+    assert json.loads(saved.read_text(encoding='utf-8').splitlines()[-1])['action']=='undo'
+
+def test_what_was_missed_is_drawn(tab, work):
+    panel, box = tab.locator('.rsqi-panel').first, tab.locator('.rsqi-viewer').first.bounding_box()
+    panel.locator('[data-action=draw]').select_option('cloud')
+    tab.wait_for_selector('.rsqi-note:not([hidden])')
+    for x,y in ((200,200), (300,200), (300,300)): tab.mouse.click(box['x']+x, box['y']+y)
+    tab.locator('.rsqi-viewer').first.focus()
+    tab.keyboard.press('Enter')
+    panel.locator('.row[data-state=added]').wait_for()
+    added = json.loads((work/'影像.rsqi.corrections.jsonl').read_text(encoding='utf-8').splitlines()[-1])
+    assert added['after']['defect']=='cloud' and added['after']['outline'].startswith('POLYGON')
+
+def test_an_answer_points_to_the_picture(tab):
+    panel = tab.locator('.rsqi-panel').first
+    panel.locator('.row').last.click()
+    panel.locator('[data-tab=ask]').click()
+    panel.locator('form input').fill('有阴影吗？')
+    tab.keyboard.press('Enter')
+    cite = panel.locator('.cite').first
+    cite.wait_for()
+    before, number = told(tab, '.rsqi-viewer', 0), cite.get_attribute('data-cite')
+    assert before['selected']!=number
+    cite.click()
+    until(tab, '.rsqi-viewer', 0, f"d.selected=='{number}' && +d.drawn>{before['drawn']}")
+    panel.locator('[data-tab=findings]').click()
+
+def test_a_report_of_what_people_left(tab, work):
+    tab.locator('.rsqi-panel').first.locator('[data-action=report]').click()
+    tab.wait_for_function("document.querySelector('.rsqi-panel .status').textContent.startsWith('report: ')")
+    page = (work/'影像.corrected.rsqi/report.html').read_text(encoding='utf-8')
+    assert 'reviewed by a person' in page
+
+def test_a_slider_moves_the_score(tab):
+    tab.locator('.rsqi-viewer').nth(1).scroll_into_view_if_needed()
+    until(tab, '.rsqi-panel', 1, "+d.listed>0 && d.busy=='0'")
+    until(tab, '.rsqi-viewer', 1, "d.fill && d.pending=='0'")
+    score, version = float(told(tab, '.rsqi-panel', 1)['score']), int(told(tab, '.rsqi-viewer', 1)['version'])
+    slider = tab.locator('[data-control=sure]').first
+    slider.focus()
+    slider.press('End')
+    until(tab, '.rsqi-viewer', 1, f"+d.version>{version} && d.pending=='0'")       # the view at once,
+    until(tab, '.rsqi-panel', 1, f"+d.score>{score} && d.busy=='0'")               # the score of the whole scene after it
+    slider.press('Home')
+    until(tab, '.rsqi-panel', 1, f"+d.score=={score} && d.busy=='0'")
