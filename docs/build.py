@@ -48,10 +48,12 @@ def shown(cell):
     if cell['cell_type']=='code': cell['outputs'] = [o for o in cell['outputs'] if o.get('name')!='stderr']
     return cell
 
-def page_of(nb):
-    "Return a notebook as Sphinx gets it."
+def page_of(path, nb):
+    "Return a notebook as Sphinx gets it; a page has a title, and a report notebook has none of its own."
     nb = json.loads(json.dumps(nb))
     nb['cells'] = [c for c in map(shown, nb['cells']) if c and c['source'].strip()]
+    if not any(c['source'].startswith('# ') for c in nb['cells'] if c['cell_type']=='markdown'):
+        nb['cells'].insert(0, dict(cell_type='markdown', id='title', metadata={}, source=f'# {path.parent.name}/{path.name}'))
     nb['metadata'] = dict(kernelspec=dict(name='python3', display_name='python3', language='python'),
                           language_info=dict(name='python', pygments_lexer='ipython3'))
     return nb
@@ -163,7 +165,7 @@ def stage_books(stage, cache, execute):
     os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'
     os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH','')])
     with ThreadPoolExecutor(2) as pool: ran = dict(zip(due, pool.map(lambda p: executed(p, cache), due)))
-    books = [(p, page_of(ran.get(p) or json.loads(p.read_text(encoding='utf-8')))) for p in paths]
+    books = [(p, page_of(p, ran.get(p) or json.loads(p.read_text(encoding='utf-8')))) for p in paths]
     for path,nb in books:
         for c in nb['cells']:
             if c['cell_type']=='markdown': c['source'] = settled(c['source'], path, stage)
