@@ -32,7 +32,8 @@ def executed(
     kept = cache/f'{path.stem}-{key_of(path)}.ipynb'
     if kept.exists(): return nbformat.read(kept, 4)
     nb = nbformat.read(path, 4)
-    NotebookClient(nb, timeout=600, kernel_name='python3', resources=dict(metadata=dict(path=str(path.parent)))).execute()
+    NotebookClient(nb, timeout=600, kernel_name='python3', resources=dict(metadata=dict(path=str(path.parent)))).execute(
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     cache.mkdir(parents=True, exist_ok=True)
     for old in cache.glob(f'{path.stem}-*.ipynb'): old.unlink()
     nbformat.write(nb, kept)
