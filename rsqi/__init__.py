@@ -1,7 +1,7 @@
 "Inspects remote sensing images for quality."
 __version__ = "0.1.0"
 
-_HOME = dict(Scene='scene', Grid='grid', Taxonomy='taxonomy', Config='config', Inspection='inspection', inspect_scene='pipeline', report='report', ask='dialogue')
+_HOME = dict(Scene='scene', Grid='grid', Taxonomy='taxonomy', Config='config', Inspection='inspection', inspect_scene='pipeline', ask='dialogue')
 __all__ = [*_HOME, '__version__']
 
 def __getattr__(name):

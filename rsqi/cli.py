@@ -68,6 +68,8 @@ def config_options(p):
     p.add_argument('--gsd', type=number, metavar='M', help='metres per pixel, above 0 (default: from the file)')
     p.add_argument('--collar', choices=one_of['collar'], help='border that is not ground (default: black)')
     p.add_argument('--aoi', metavar='FILE', help='vector file; the ground outside its polygons is ignored')
+    p.add_argument('--detector', dest='detectors', action='append', metavar='DEFECT=METHOD',
+                   help="another detector of a pixel defect, such as the paper's: stripe_noise=paper, pixel_missing=paper")
     p.add_argument('--policy', metavar='NAME', help='scoring policy: gbt24356_like (default), area_linear, conformance or a TOML file')
     p.add_argument('--model', metavar='NAME', help='model: default, or a model folder')
     p.add_argument('--device', metavar='NAME', help='auto (default), cpu, cuda or cuda:N')
@@ -105,7 +107,7 @@ def band_list(text):
     try: return tuple(int(b) for b in text.split(','))
     except ValueError: raise argparse.ArgumentTypeError(f'{text!r} is no list of band numbers such as 4,3,2') from None
 
-CHOICES = ('fusion','alpha','t','bands','gsd','collar','aoi','policy','model','device','precision','memory','keep_logits')
+CHOICES = ('fusion','alpha','t','bands','gsd','collar','aoi','detectors','policy','model','device','precision','memory','keep_logits')
 
 def config_of(args):
     "Return the `Config` of the options."

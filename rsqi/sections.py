@@ -281,6 +281,7 @@ def _command(scene, config):
     text  = lambda value: ','.join(map(str, value)) if isinstance(value, (list,tuple)) else str(value)
     parts = [('rsqi', 'inspect', scene['name']), ('--out', f"{Path(scene['name']).stem}.rsqi")]
     parts += [(f'--{key}', text(config[key])) for key in FLAGS if config.get(key) is not None]
+    parts += [('--detector', d) for d in config.get('detectors', ())]
     if config.get('keep_logits'): parts.append(('--keep-logits',))
     if _flagless(config): parts.append(('--config', 'config.toml'))
     return [shlex.join(p) for p in parts]
@@ -288,7 +289,7 @@ def _command(scene, config):
 def _flagless(config):
     "Return the TOML lines of those choices that differ from the default and have no option."
     usual = Config().to_dict()
-    return [f'{k} = {json.dumps(v)}' for k,v in config.items() if k not in (*FLAGS, 'keep_logits') and v!=usual.get(k)]
+    return [f'{k} = {json.dumps(v)}' for k,v in config.items() if k not in (*FLAGS, 'keep_logits', 'detectors') and v!=usual.get(k)]
 
 # %% ../nbs/40_sections.ipynb #e6e7c18f
 def _dict_of(value): return value.to_dict() if hasattr(value, 'to_dict') else dict(value)
