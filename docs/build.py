@@ -12,6 +12,7 @@ PAGES  = 'README.md', 'README.zh.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENS
          'data_samples/README.md'
 BOOKS  = 'nbs/*.ipynb', 'nbs/tutorials/*.ipynb', 'nbs/howto/*.ipynb', 'nbs/results/*.ipynb', 'nbs/reports/*.ipynb', 'nbs/explore/*.ipynb'
 RUN    = 'tutorials', 'howto' # Folders whose notebooks are executed; the others show code, and the outputs that they keep
+GENERATED = ROOT/'glossary.md', ROOT/'gallery.md'
 WIDGET = 'application/vnd.jupyter.widget-view+json'
 
 def sources(patterns): return sorted(p for pattern in patterns for p in ROOT.glob(pattern))
@@ -119,18 +120,19 @@ def glossary():
     "Return the page of words in two languages: the defects, and the nouns of the package."
     import tomllib
     rows = tomllib.loads((ROOT/'rsqi/defects.toml').read_text(encoding='utf-8'))['defect']
-    table = '\n'.join(f"|{i}|{d['en']}|{d['zh']}|`{d['key']}`|{d['family']}|{d['definition_en']}|{d['definition_zh']}|{', '.join(d['aliases'])}|" for i,d in enumerate(rows, 1))
+    told = '\n\n'.join(f"### {i} {d['en']} {d['zh']}\n\n{d['definition_en']}\n\n{d['definition_zh']}\n\n`{d['key']}` · {d['family']} · {', '.join(d['aliases'])}"
+                       for i,d in enumerate(rows, 1))
     words = (ROOT/'docs/words.tsv').read_text(encoding='utf-8').strip().splitlines()
     nouns = '\n'.join('|'+'|'.join(w.split('\t'))+'|' for w in words)
     return ('# Glossary 词汇\n\nThe ten defects, as the table of the package has them ([taxonomy](nbs/01_taxonomy.ipynb)).\n\n'
-            '|value|English|中文|key|family|what it is|说明|also called|\n|---|---|---|---|---|---|---|---|\n'+table+
+            '## Defects\n\n'+told+
             '\n\n## Words of the package\n\n|English|中文|what it is|\n|---|---|---|\n'+nouns+'\n')
 
 def gallery(stage, books):
     "Return the page of pictures: the first of every executed notebook that has one."
     made = []
     (stage/'gallery').mkdir(exist_ok=True)
-    for path,nb in books:
+    for path,nb in sorted(books, key=lambda b: b[0].parent.name!='tutorials'): # tutorials first
         found = next(pictures(nb), None)
         if not found: continue
         name = f'{path.stem}.{found[0]}'
@@ -148,6 +150,7 @@ def settled(text, at, stage):
         target = m[2]
         if re.match(r'\w+:', target): return m[0]
         file = (at.parent/target).resolve()
+        if file in GENERATED: return m[0]
         if not file.is_relative_to(ROOT) or not file.exists() or file.is_dir(): return m[1]
         there = stage/file.relative_to(ROOT)
         if file.suffix not in ('.md','.ipynb') and not there.exists():

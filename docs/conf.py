@@ -13,5 +13,6 @@ html_title = 'rsqi'
 html_static_path = ['_static']
 html_show_sourcelink = False
 html_copy_source = False
+html_show_search_summary = False # a page from a disk may not fetch another
 html_last_updated_fmt = ''
 suppress_warnings = ['myst.xref_missing', 'myst.header', 'misc.highlighting_failure', 'mystnb.unknown_mime_type']
