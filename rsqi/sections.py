@@ -318,7 +318,7 @@ def provenance(inspection):
               (('Scoring policy', '评分规则'), [(k, v) for k,
                                             v in _dict_of(inspection.policy).items()
                                             if k in ('name','version','sha256')]),
-              (('Choices', '参数'), config.items()),
+              (('Choices', '参数'), [(k, None if v==[] else v) for k,v in config.items()]),
               (('Versions of this report', '本报告的软件版本'), _versions())]
     groups = [(title, [(k, _plain(v)) for k,v in rows]) for title,rows in groups]
     command = _command(inspection.scene, config)
