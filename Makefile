@@ -1,5 +1,6 @@
 # make demo   from a bare clone to a report         make test    everything CI runs
 # make prep   export and clean notebooks            make slow    long sweeps
+# make docs   the documentation site, offline       make wheelhouse   all wheels for a machine without a network
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -9,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL   := /bin/bash
-.PHONY: demo test check prep notebooks isolated slow browser clean
+.PHONY: demo test check prep notebooks isolated slow browser docs wheelhouse clean
 
 demo: $(VENV)/.core
 	@echo "== Inspecting the sample scene"
@@ -30,6 +31,11 @@ $(VENV)/.core: $(VENV)/.python constraints.txt settings.ini setup.py
 $(VENV)/.dev: $(VENV)/.core
 	@echo "== Installing what tests need: about 100 MB, under a minute"
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.dev
+	@echo "== Installing what the site needs: about 30 MB"
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	@touch $@
 
 # Browser tests want Chromium; without it they skip and say so.
@@ -62,9 +68,24 @@ notebooks: $(VENV)/.dev
 isolated: $(VENV)/.dev
 	find $(NB) -name '[0-9]*.ipynb' | sort | xargs -P2 -I{} timeout 300 $(BIN)/nbdev_test --path {} --n_workers 0
 
-slow: $(VENV)/.dev
+slow: $(VENV)/.docs
 	@RSQI_SLOW=1 $(BIN)/python -m pytest -q tests
 	@$(BIN)/nbdev_test --path $(NB) --flags "slow gpu" --timing
 
+# Tutorials and how-tos are executed once and kept until they or the package change.
+docs: $(VENV)/.docs
+	@echo "== Building the site: a few minutes the first time"
+	@$(BIN)/python docs/build.py
+
+# MODELS="owner/name ..." adds repositories of the Hugging Face Hub. The wheels fit this kind of machine and this Python.
+wheelhouse: $(VENV)/.core
+	@echo "== Gathering wheels: about 700 MB"
+	@rm -rf wheelhouse && $(BIN)/python -m pip wheel -q --no-deps -w wheelhouse .
+	@$(BIN)/python -m pip wheel -q -w wheelhouse -c constraints.txt torch wheelhouse/rsqi-*.whl
+	@for m in $(MODELS); do $(BIN)/python -c 'import sys, shutil; from rsqi.engine import hub_folder; \
+	  shutil.copytree(hub_folder(sys.argv[1]), "wheelhouse/models/"+sys.argv[1].split("/")[1], dirs_exist_ok=True)' $$m; done
+	@printf '%s\n' 'python3 -m venv rsqi-env' 'rsqi-env/bin/pip install --no-index --find-links wheelhouse rsqi' 'rsqi-env/bin/rsqi demo' > wheelhouse/install.txt
+	@du -sh wheelhouse && cat wheelhouse/install.txt
+
 clean:
-	rm -rf $(DEMO) build dist *.egg-info
+	rm -rf $(DEMO) build dist *.egg-info _docs wheelhouse

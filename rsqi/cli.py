@@ -74,16 +74,15 @@ def config_options(p):
     p.add_argument('--gsd', type=number, metavar='M', help='metres per pixel, above 0 (default: from the file)')
     p.add_argument('--collar', choices=one_of['collar'], help='border that is not ground (default: black)')
     p.add_argument('--aoi', metavar='FILE', help='vector file; the ground outside its polygons is ignored')
+    p.add_argument('--detector', dest='detectors', action='append', metavar='KEY=NAME', help='of a pixel defect, such as stripe_noise=paper')
     p.add_argument('--policy', metavar='NAME', help='scoring policy: gbt24356_like (default), area_linear, conformance or a TOML file')
     p.add_argument('--model', metavar='NAME', help='model: default, or a model folder')
     p.add_argument('--device', metavar='NAME', help='auto (default), cpu, cuda or cuda:N')
-    p.add_argument('--precision', choices=one_of['precision'],
-                   help='fp32 (default) is repeatable, bf16 about twice as fast')
+    p.add_argument('--precision', choices=one_of['precision'], help='fp32 (default) is repeatable, bf16 about twice as fast')
     p.add_argument('--memory', type=int, metavar='MB',
                    help="bounds how much of the scene is read at once: 1/96 for a strip, 1/24 for GDAL's cache, but a row "
                         "of the file's tiles at least; not the network nor its rows of blocks (default 1536)")
-    p.add_argument('--keep-logits', action='store_true', default=None,
-                   help='small logits of the network are stored for later replay')
+    p.add_argument('--keep-logits', action='store_true', default=None, help='small logits of the network are stored for later replay')
 
 # %% ../nbs/50_cli.ipynb #2e760db6
 def number(text):
@@ -111,7 +110,7 @@ def band_list(text):
     try: return tuple(int(b) for b in text.split(','))
     except ValueError: raise argparse.ArgumentTypeError(f'{text!r} is no list of band numbers such as 4,3,2') from None
 
-CHOICES = ('fusion','alpha','t','bands','gsd','collar','aoi','policy','model','device','precision','memory','keep_logits')
+CHOICES = ('fusion','alpha','t','bands','gsd','collar','aoi','detectors','policy','model','device','precision','memory','keep_logits')
 
 def config_of(args):
     "Return the `Config` of the options."

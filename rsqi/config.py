@@ -66,6 +66,17 @@ def _sizes(value):
 
 def _whole(value): return isinstance(value, int) and not isinstance(value, bool)
 
+def _detectors(value):
+    "Return `defect=method` in order, after asking the detectors that there are."
+    if isinstance(value, str) or not all(isinstance(v, str) and v.count('=')==1 for v in value):
+        raise ValueError(f"detectors must be a list of defect=method, such as stripe_noise=paper; got detectors={value!r}")
+    if not value: return ()
+    from rsqi.thresholds import detectors
+    for defect,method in (v.split('=') for v in value):
+        known = [f'{d}={m}' for d,methods in detectors.items() for m in methods]
+        if f'{defect}={method}' not in known: raise ValueError(f"no detector {defect}={method}; there are {', '.join(known)}")
+    return tuple(sorted({v.split('=')[0]: v for v in value}.values()))
+
 # %% ../nbs/30_config.ipynb #ec1d1e58
 SILENT = ('memory', 'keep_logits', 'device', 'fusion', 'aoi')
 
@@ -96,6 +107,7 @@ class Config:
     collar:str='black'          # Undeclared border that is not ground: black, white, both or none
     aoi:str=None                # Vector file of the ground that counts; None for all of it
     policy:str='gbt24356_like'  # Scoring policy: a shipped name or a TOML file
+    detectors:tuple=()          # Of `defect=method`: detectors of the pixel family that are not the default
     model:str='default'         # Pair of models: a shipped name or a folder
     device:str='auto'           # auto, cpu, cuda or cuda:N
     precision:str='fp32'        # fp32 (bitwise repeatable) or bf16
@@ -105,7 +117,7 @@ class Config:
     def __post_init__(self):
         put = lambda **kw: [object.__setattr__(self, k, v) for k,v in kw.items()]
         fusion, alpha, t = fusion_pair(self.fusion, self.alpha, self.t)
-        put(fusion=fusion, alpha=alpha, t=t, sizes=_sizes(self.sizes), bands=_bands(self.bands))
+        put(fusion=fusion, alpha=alpha, t=t, sizes=_sizes(self.sizes), bands=_bands(self.bands), detectors=_detectors(self.detectors))
         if self.gsd is not None: put(gsd=_edge(self.gsd))
         for name,allowed in CHOICES.items(): _one_of(name, getattr(self, name), allowed)
         for name in ('policy', 'model', *['aoi']*(self.aoi is not None)):
@@ -145,6 +157,11 @@ class Config:
         if {'alpha','t'}&set(changes) and 'fusion' not in changes: changes['fusion'] = None
         if changes.get('fusion') in PRESETS: changes = {'alpha':None, 't':None, **changes}
         return replace(self, **changes)
+
+    @property
+    def methods(self):
+        "{defect: method} of the detectors that are not the default"
+        return dict(d.split('=') for d in self.detectors)
 
     @property
     def hash(self):

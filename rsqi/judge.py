@@ -57,12 +57,12 @@ def regions_of(labels, regions, config):
     return Layer(classes, np.rint(sure*255).astype(np.uint8))
 
 # %% ../nbs/35_judge.ipynb #e4771106
-def pixels_of(p, window):
+def pixels_of(p, window, methods={}):
     "Return a layer for each pixel defect that is found."
     if window.shrink>1: return ()
     seen = [d for d in default_taxonomy().family('pixel') if p[d.value-1]>=.5]
     ground = window.ground & window.readable
-    found = [(d, detect(d.key, window.image, ground)) for d in seen]
+    found = [(d, detect(d.key, window.image, ground, methods.get(d.key, 'default'))) for d in seen]
     return tuple(Layer((mask*d.value).astype(np.uint8), _byte(p[d.value-1])) for d,mask in found if mask.any())
 
 def _byte(p): return np.uint8(round(float(np.clip(p, 0, 1))*255))
@@ -97,7 +97,7 @@ def judge(
     "Say what a block holds, and where."
     ground = window.ground & window.readable
     look = cache(partial(search, window.image, ground, seam_maps(lines)))
-    labels = hear(labels, lines, window.image, ground, window.shrink==1, look)
+    labels = hear(labels, lines, window.image, ground, window.shrink==1, look, config.methods)
     p = sigmoid(labels).astype(np.float32)
     layers, found = seams_of(p, look, window)
-    return Judged(p, (regions_of(labels, regions, config), *layers, *pixels_of(p, window)), found)
+    return Judged(p, (regions_of(labels, regions, config), *layers, *pixels_of(p, window, config.methods)), found)

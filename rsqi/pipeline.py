@@ -317,7 +317,7 @@ def row_of(window, p=None):
     "Return a block's row of the table."
     state, reason = window.state
     b = window.block
-    share = {f'p_{k}': None if p is None else round(float(v), 6) for k,v in zip(default_taxonomy().keys, np.zeros(10) if p is None else p)}
+    share = {f'p_{k}': None if p is None else round(float(p[i]), 6) for i,k in enumerate(default_taxonomy().keys)}
     return dict(size=window.size, y=b.y, x=b.x, h=b.h, w=b.w, state=state, reason=reason, **share)
 
 def keep_logits(folder, window, labels, regions, lines):

@@ -303,6 +303,7 @@ def _command(scene, config):
     text  = lambda value: ','.join(map(str, value)) if isinstance(value, (list,tuple)) else str(value)
     parts = [('rsqi', 'inspect', scene['name']), ('--out', f"{Path(scene['name']).stem}.rsqi")]
     parts += [(f'--{key}', text(config[key])) for key in FLAGS if config.get(key) is not None]
+    parts += [('--detector', d) for d in config.get('detectors', ())]
     if config.get('keep_logits'): parts.append(('--keep-logits',))
     if _flagless(config): parts.append(('--config', 'config.toml'))
     return [shlex.join(p) for p in parts]
@@ -310,7 +311,7 @@ def _command(scene, config):
 def _flagless(config):
     "Return the TOML lines of those choices that differ from the default and have no option."
     usual = Config().to_dict()
-    return [f'{k} = {json.dumps(v)}' for k,v in config.items() if k not in (*FLAGS, 'keep_logits') and v!=usual.get(k)]
+    return [f'{k} = {json.dumps(v)}' for k,v in config.items() if k not in (*FLAGS, 'keep_logits', 'detectors') and v!=usual.get(k)]
 
 # %% ../nbs/40_sections.ipynb #e6e7c18f
 def _dict_of(value): return value.to_dict() if hasattr(value, 'to_dict') else dict(value)
@@ -339,7 +340,7 @@ def provenance(inspection):
               (('Scoring policy', '评分规则'), [(k, v) for k,
                                             v in _dict_of(inspection.policy).items()
                                             if k in ('name','version','sha256')]),
-              (('Choices', '参数'), config.items()),
+              (('Choices', '参数'), [(k, None if v==[] else v) for k,v in config.items()]),
               (('Versions of this report', '本报告的软件版本'), _versions())]
     groups = [(title, [(k, _plain(v)) for k,v in rows]) for title,rows in groups]
     command = _command(inspection.scene, config)

@@ -6,7 +6,7 @@
 __all__ = ['BACKGROUND', 'IGNORED', 'Defect', 'Taxonomy', 'default_taxonomy']
 
 # %% ../nbs/01_taxonomy.ipynb #9db76563
-import tomllib
+import os, tomllib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
@@ -101,5 +101,10 @@ def _norm(name): return str(name).strip().lower().replace('_', ' ')
 # %% ../nbs/01_taxonomy.ipynb #338f2168
 @lru_cache(maxsize=1)
 def default_taxonomy():
-    "Return the package's own table of defects."
-    return Taxonomy.load()
+    "Return the package's own table of defects, or the longer one that `RSQI_DEFECTS` names."
+    own, other = Taxonomy.load(), os.environ.get('RSQI_DEFECTS')
+    if not other: return own
+    longer = Taxonomy.load(other)
+    if longer.defects[:len(own)]!=own.defects:
+        raise ValueError(f"RSQI_DEFECTS={other}: its first {len(own)} rows must be the package's, for networks know them by position; add rows behind them")
+    return longer

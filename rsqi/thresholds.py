@@ -379,6 +379,7 @@ def _missing(block, valid):
 def pixel_evidence(
     block,      # (h,w,3) u8
     valid=None, # (h,w) bool, ground that counts; None for all of it
+    methods={}, # {defect: method}, where it is not the default
 ): # {defect: 0-1}
     "Say how strongly `block` itself speaks for each pixel defect"
     block, valid = _checked(block, valid)
@@ -388,4 +389,6 @@ def pixel_evidence(
         for planes,v in zip(_both_ways(block), (valid, valid.T)):
             odds += [o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()]
             odds += [_RESTLESS]*bool((_restless(planes)[:,None]&v).any())
-    return {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
+    said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
+    others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default')!='default'}
+    return said | {k: float(detect(k, block, valid, m).any()) for k,m in others.items()}
