@@ -103,7 +103,7 @@ def test_the_command_says_and_writes(capfd, twins, tmp_path, monkeypatch):
     status, out, err = run(capfd, *twins, '--out', 'c')
     assert (status, out, len(err.splitlines()))==(2, '', 1) and '--overwrite' in err
     status, out, _ = run(capfd, SAMPLES/'defects.shp', twins[0], '--out', 'd', '--no-report')
-    assert status==0 and 'precision' in out and 'missed' in out
+    assert status==0 and 'precision' in out and 'found' in out
 
 def test_ground_that_was_not_inspected_is_status_three(capfd, tmp_path):
     whole = write_folder(tmp_path/'whole', 5,
