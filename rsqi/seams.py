@@ -241,13 +241,14 @@ def search(
     valid=None, # (h,w) bool, ground that counts; None for all of it
     maps=None,  # (2,h',w') f32, logits of a network for the two kinds, if there is one
 ): # list of `Line`
-    "Measure every line of a block that is worth it."
+    "Measure every line of a block that is worth it: those a network outlines, or else the likeliest of all straight ones."
     if min(block.shape[:2])<SMALLEST or (valid is not None and not valid.any()): return []
-    lab, pointed = lab_of(block), [] if maps is None else lines_from(1/(1+np.exp(-np.float32(maps).max(0))), block.shape[:2])
-    straight = candidates(lab, valid)
+    pointed = [] if maps is None else lines_from(1/(1+np.exp(-np.float32(maps).max(0))), block.shape[:2])
+    if maps is not None and not pointed: return []
+    lab = lab_of(block)
+    lines, stiff = (pointed, 2.) if pointed else (candidates(lab, valid), 50.)
     if valid is not None: lab[~valid] = np.nan
-    settled = (settle(lab, line, stiff=stiff) for lines,stiff in ((straight, 50.), (pointed, 2.)) for line in lines)
-    return [measured(lab, line, maps) for line in settled]
+    return [measured(lab, settle(lab, line, stiff=stiff), maps) for line in lines]
 
 def seam_odds(
     lines, # Of `search`

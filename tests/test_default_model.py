@@ -51,3 +51,13 @@ def test_the_classifier_hears_restless_rows(scene):
     restless = (scene[:512,:512]+rows).clip(1,254).astype(np.uint8)
     said = load_classifier().labels(np.stack([scene[:512,:512], restless]))
     assert 'stripe_noise' not in said[0] and 'stripe_noise' in said[1]
+
+@pytest.mark.parametrize('name', ['benchmark','answers','realism'])
+def test_published_figures_are_of_these_weights(name):
+    "New weights want new figures: the executed notebooks say whose theirs are."
+    import json
+    from pathlib import Path
+    from rsqi.engine import weights_hash
+    book = json.loads((Path(__file__).parent.parent/f'nbs/results/{name}.ipynb').read_text(encoding='utf-8'))
+    told = ''.join(''.join(o.get('text', '')) for c in book['cells'] for o in c.get('outputs', []))
+    assert f'weights {weights_hash()[:16]}' in told
