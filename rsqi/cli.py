@@ -250,7 +250,7 @@ def dataset(args):
 def train_options(p):
     p.add_argument('--data', metavar='DIR', required=True, help='folder of real imagery, laid out as splits.toml names it')
     p.add_argument('--out', metavar='DIR', required=True, help='folder for checkpoints, log and the model')
-    p.add_argument('--start', metavar='MODEL', default='', help='checkpoint or model folder to start from (default: ImageNet)')
+    p.add_argument('--start', '--from', dest='start', metavar='MODEL', default='', help='checkpoint or model folder to start from (default: ImageNet)')
     p.add_argument('--steps', type=positive, default=5000, help='steps, three of 16 crops of 256 px to one of 4 crops of 512 px (default 5000)')
     p.add_argument('--every', type=positive, default=200, help='steps between reports (default 200)')
     p.add_argument('--workers', type=count, default=1, help='processes that draw samples (default 1)')
