@@ -23,7 +23,7 @@ $(VENV)/.python:
 	@$(PYTHON) -m venv $(VENV) && touch $@
 
 $(VENV)/.core: $(VENV)/.python constraints.txt settings.ini setup.py
-	@echo "== Installing rsqi and what it needs (pinned in constraints.txt): about 600 MB to download, 1-8 minutes"
+	@echo "== Installing rsqi and what it needs (pinned in constraints.txt): about 700 MB to download, 1-8 minutes"
 	@$(BIN)/python -m pip install -q -c constraints.txt torch
 	@$(BIN)/python -m pip install -q -c constraints.txt -e .
 	@touch $@
@@ -47,7 +47,7 @@ browser:
 	else echo "== No Chromium, and not root to install it: browser tests will be skipped"; fi
 
 test: $(VENV)/.dev browser
-	@echo "== Testing: about 5 minutes on two cores"
+	@echo "== Testing: 10 to 15 minutes on two cores"
 	@$(MAKE) --no-print-directory check notebooks
 
 prep: $(VENV)/.dev
