@@ -19,7 +19,16 @@ class Labels(Explorer):
     "A scene that a person annotates."
     kind, outlines = 'label', np.empty(0, object)
 
+    def _judge(self):
+        "Work out what was drawn; that is no verdict."
+        listeners, self.listeners = self.listeners, []
+        super()._judge()
+        self.verdict, self.listeners = self.inspection.verdict, listeners
+        for told in listeners: told()
+        return self.verdict
+
     def worth_looking(self, n=12): return []
+    def ask(self, question): raise Refused('nobody inspected this scene, so there is nothing to ask about; run rsqi inspect')
     def report(self, out=None): raise Refused('what was drawn is no inspection; use save(), or rsqi inspect')
 
     def save(self, path):
@@ -43,7 +52,7 @@ def label(
     from rsqi.scene import Scene
     from rsqi.score import load_policy
     opened, config = Scene.open(scene), Config()
-    blank = dict(outcome='CLEAN', score=100., grade=None, grade_zh=None, reasons=[], reasons_zh=[], inspected_share=1., review=False,
+    blank = dict(outcome='NOT_INSPECTED', score=None, grade=None, grade_zh=None, reasons=[], reasons_zh=[], inspected_share=0., review=False,
                  review_reasons=[], review_reasons_zh=[], score_interval=None)
     found = Inspection(opened.path.with_suffix('.none'), scene_facts(opened, opened.shape[0]*opened.shape[1]), config.to_dict(), {},
                        policy_facts(load_policy(config.policy)), blank, {}, [], {})

@@ -18,7 +18,7 @@ import numpy as np
 from .config import Config
 from .fusion import fuse
 from .grid import Block
-from .inspection import Inspection, small_mask, verdict
+from .inspection import Inspection, own_doubts, small_mask, verdict
 from .merge import Bands
 from .segmenter import decide, from_steps
 from .polygons import Area, ground_area, polygonize
@@ -49,6 +49,7 @@ def stored(inspection):
     "Return the files of an inspection's logits; refuse one that has none."
     names = sorted((inspection.dir/'logits').glob('*_*_*.npz'))
     if names: return names
+    if not inspection.scene['valid_pixels']: raise Refused(f"{inspection.dir} has no ground that was judged, so nothing can be replayed; name another inspection")
     raise Refused(f"{inspection.dir} has no logits to replay; run rsqi inspect {inspection.scene['name']} "
                   f"--out {inspection.dir} --keep-logits --overwrite")
 
@@ -197,13 +198,12 @@ def _reliability(inspection):
 def regions_again(
     replay,   # `Replay`
     choices,  # `Choices`
-): # ((h,w) u8 mask in cells, list of `Finding` of region defects, in pixels of the scene)
+): # ((h,w) u8 mask in cells, list of `Finding`, in pixels of the scene), region defects alone
     "Draw the scene again and outline its region defects."
     c, ground = replay.cell, ground_area(*replay.inspection.place)
     mask, confidence = replay.regions(choices)
     with tempfile.TemporaryDirectory(prefix='rsqi-') as folder:
         found = polygonize(_written(folder, 'mask.tif', mask), _written(folder, 'confidence.tif', confidence), gap=20/c)
-    np.copyto(mask, replay.other, where=mask==0)
     return mask, [_at_scene(f, c, replay.shape, ground) for f in found]
 
 def _written(folder, name, values):
@@ -252,29 +252,49 @@ def judged_again(
     "Judge a scene again."
     started, i = perf_counter(), replay.inspection
     mask, regions = regions_again(replay, choices)
-    region = {d.value for d in default_taxonomy().family('region')}
-    kept = [replace(f, confidence=facts['confidence']) for f,facts in zip(replay.known, i.findings) if f.value not in region]
-    all_ = [*regions, *(f for f in kept if f.area_px>=choices.smallest.get(f.defect, 0))]
-    counted = [f for f in all_ if f.confidence>=choices.sure.get(f.defect, 0)]
-    for f in all_:
-        if f.confidence<choices.sure.get(f.defect, 0): _wipe(mask, f, replay.cell)
+    sure_enough = lambda f: f.confidence>=choices.sure.get(f.defect, 0)
+    for f in regions:
+        if not sure_enough(f): _wipe(mask, f, replay.cell)
+    np.copyto(mask, replay.other, where=mask==0)
+    others = _others(replay, mask)
+    fits = lambda f: sure_enough(f) and f.area_px>=choices.smallest.get(f.defect, 0)
+    for f in others:
+        if not fits(f): _wipe(mask, f, replay.cell)
+    counted = [*filter(sure_enough, regions), *filter(fits, others)]
     counted = [replace(f, id=n) for n,f in enumerate(sorted(counted, key=lambda f: (f.value, -f.area_px)), 1)]
     rules = policy_of(i) if choices.policy==i.config['policy'] else load_policy(choices.policy)
     sure = [replace(f, confidence=chance(f, replay.table)) for f in counted]
     points = score(sure, rules, i.scene['valid_pixels'])
     known = {f.id: f.confidence for f in counted}
     found = sorted((replace(f, confidence=known[f.id]) for f in points.findings), key=lambda f: (-f.deduction, f.id))
-    said = verdict(points, i.verdict['inspected_share'])
+    said = verdict(points, i.verdict['inspected_share'], own_doubts(i.verdict))
     return Replayed(choices, replay.cell, mask, tuple(found), points, said, i.verdict, perf_counter()-started)
 
-def _wipe(mask, f, cell):
-    "Take a finding out of a mask of cells."
+def _others(replay, mask):
+    "Return the findings besides region defects; a seam that those of now hide is none, and one that they hide in part is smaller."
+    family, out = {d.value: d.family for d in default_taxonomy()}, []
+    for f,facts in zip(replay.known, replay.inspection.findings):
+        if family[f.value]=='region': continue
+        f = replace(f, confidence=facts['confidence'])
+        at, inside = _cells(mask, f, replay.cell)
+        was, left = (np.count_nonzero(inside & (m[at]==f.value)) for m in (replay.other, mask))
+        if family[f.value]=='boundary' and left<was:
+            f = replace(f, area_px=round(f.area_px*left/was), area_m2=f.area_m2 and f.area_m2*left/was)
+        if f.area_px: out.append(f)
+    return out
+
+def _cells(mask, f, cell):
+    "Return where a finding may lie in a mask of cells, slices, and which of these cells are inside."
     import shapely
     H, W = mask.shape
     y0, x0, y1, x1 = f.bbox[0]//cell, f.bbox[1]//cell, min(-(-f.bbox[2]//cell), H), min(-(-f.bbox[3]//cell), W)
     small = f.polygon if cell==1 else shapely.transform(f.polygon, lambda xy: xy/cell)
-    here = mask[y0:y1, x0:x1]
-    here[Area('', small).mask(Block(y0, x0, *here.shape)) & (here==f.value)] = 0
+    return np.s_[y0:y1, x0:x1], Area('', small).mask(Block(y0, x0, y1-y0, x1-x0))
+
+def _wipe(mask, f, cell):
+    "Take a finding out of a mask of cells."
+    at, inside = _cells(mask, f, cell)
+    mask[at][inside & (mask[at]==f.value)] = 0
 
 def replay(
     inspection, # `Inspection` made with `--keep-logits`, its folder, or a `Replay` of it
