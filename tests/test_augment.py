@@ -94,6 +94,21 @@ def test_whole_pictures_have_no_mask(room):
     row = row_of(p, dict(accepted=True, by='x', at=''), None)
     assert p.mask() is None and row['mask'] is None and row['labels']==[5] and row['scene']=='generated' and '红' in p.told['prompt']
 
+def test_whole_pictures_are_added_and_learnt_from(room, capsys):
+    "Accepted without masks, they join a dataset, are read from it, and teach a classifier."
+    from rsqi.dataset import read_dataset
+    data = room/'整幅数据'
+    assert run('dataset', 'build', SAMPLES/'defective.tif', '--labels', SAMPLES/'defects.shp', '--size', 96, '--out', data, '--quiet')==0
+    real = len(list(read_dataset(data)))
+    assert paint(room, 'whole ones', '--count', 2, '--size', 32)==0
+    assert run('augment', 'curate', room/'whole ones', '--against', data, '--accept', 'all', '--quiet')==0
+    assert run('augment', 'add', room/'whole ones', '--data', data)==0 and '2 pictures added' in capsys.readouterr().out
+    added = [e for e in read_dataset(data) if e.more.get('generated')]
+    assert [(e.mask(), set(e.told), e.image().shape) for e in added]==[(None, {5}, (32,32,3))]*2 and not list(room.glob('.整幅数据*'))
+    assert run('train', 'classifier', '--data', data, '--arch', 'resnet10t', '--weights', 'none', '--size', 32, '--steps', 1, '--out', room/'named', '--quiet')==0
+    card = json.loads((room/'named/config.json').read_text())['trained']
+    assert card['blocks']+card['held_out']['blocks']==real+2
+
 def test_stopped_by_a_full_disk(room, capsys, monkeypatch):
     "What is painted stays; the same command goes on."
     from rsqi import inpaint
