@@ -21,6 +21,7 @@ from .show import encode
 from .progress import silent
 from .raster import why
 from .refusals import Refused, refusing
+from .dataset import find_tables
 from .tune import claim, device_of
 from .diffuse import (DEFAULT, add_lora, checkpoint_folder, checkpoint_hash, diffusers, examples_of, kind_of, lora_card,
                           open_checkpoint, paint, prompt_of, put_made, to_bytes)
@@ -166,6 +167,7 @@ MOST = 500 # Clean blocks that are held to paint on
 class Atelier:
     "A checkpoint, its LoRA and the ground, ready to paint an order."
     def __init__(self, order):
+        if order.onto: find_tables(order.onto) # refuses what is no dataset
         self.name = order.model or (lora_card(order.lora)['model'] if order.lora else DEFAULT)
         self.order, self.device, self.folder = order, device_of(order.device), checkpoint_folder(self.name)
         if kind_of(self.folder)!='StableDiffusionPipeline' and not order.onto:

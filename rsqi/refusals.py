@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REMEDIES', 'Refused', 'remedy', 'told', 'refusing', 'unwritten', 'make_folder', 'hold', 'admit', 'holding', 'making',
-           'without_marks']
+           'move_files', 'without_marks']
 
 # %% ../nbs/29_refusals.ipynb #9a890292
 import errno, glob, os, re, shutil, tempfile
@@ -135,6 +135,14 @@ def making(out, overwrite, *kind, scraps=False):
         admit(out, overwrite, *kind)
         if out.exists(): os.rename(out, part/'old')
         os.rename(part/'made', out)
+
+def move_files(made, out, last):
+    "Move all files of a folder into another on the same disk; the one that readers look for first comes last."
+    for p in sorted(Path(made).rglob('*'), key=lambda p: p.name==last):
+        if not p.is_file(): continue
+        to = Path(out)/p.relative_to(made)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(p, to)
 
 # %% ../nbs/29_refusals.ipynb #63841f09
 @contextmanager
