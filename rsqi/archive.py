@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from .polygons import apply_affine, ground_area, is_placed, to_scene
 from .raster import why
-from .refusals import Refused
+from .refusals import Refused, without_marks
 from .taxonomy import BACKGROUND, IGNORED, default_taxonomy
 
 # %% ../nbs/43_archive.ipynb #f7817799
@@ -159,7 +159,8 @@ def _shapefile(path):
     import pyogrio
     read, size = lambda p: pyogrio.raw.read(p, encoding='ISO-8859-1'), path.stat().st_size
     if size<(said := 2*int(np.fromfile(path, '>i4', 7)[6])): raise ValueError(f'it has {size} of {said} bytes')
-    if _beside(path, '.shx'): return read(path), ()
+    if _beside(path, '.shx'):
+        with without_marks(path) as safe: return read(safe), ()
     with tempfile.TemporaryDirectory() as folder:
         for suffix in '.shp', '.dbf', '.prj':
             if (p := _beside(path, suffix)): os.symlink(p.resolve(), Path(folder)/f'layer{suffix}')
@@ -171,11 +172,11 @@ def _shapefile(path):
 def _pick(path):
     "Read the layer of a file that has a usual name, else its first with polygons."
     import pyogrio
-    layers = [(n, str(kind)) for n,kind in pyogrio.list_layers(path)]
+    with without_marks(path) as safe: layers = [(n, str(kind)) for n,kind in pyogrio.list_layers(safe)]
     placed = [n for n,kind in layers if 'Polygon' in kind or kind in ('Unknown', 'GeometryCollection')] or [n for n,_ in layers]
     if not placed: raise ValueError('it has no layer')
     usual = [n for n in placed if tidy(n) in USUAL]
-    return pyogrio.raw.read(path, layer=(usual or placed)[0])
+    with without_marks(path) as safe: return pyogrio.raw.read(safe, layer=(usual or placed)[0])
 
 def _fields(path, raw_names, columns, names):
     "Return encoding and fields of a shapefile that was read as Latin-1."

@@ -20,7 +20,7 @@ from .agreement import object_facts, pixel_facts, ratio, unseen_by
 from .inspection import Inspection, put
 from .polygons import is_placed, write_layer
 from .progress import json_line
-from .refusals import Refused, making, refusing
+from .refusals import Refused, making, refusing, without_marks
 from .show import data_uri, mask_png, webp
 from .taxonomy import default_taxonomy
 
@@ -168,7 +168,7 @@ class Comparison:
     def polygons(self):
         "Return the changes as a GeoDataFrame in the coordinates of the scene."
         import pyogrio
-        return pyogrio.read_dataframe(self.dir/'comparison.gpkg', layer='changes')
+        with without_marks(self.dir/'comparison.gpkg') as path: return pyogrio.read_dataframe(path, layer='changes')
 
     @property
     def counts(self):

@@ -8,12 +8,10 @@ __all__ = ['MOST', 'AUTOMATIC', 'EDGE', 'COLOURS', 'naturalness', 'oddness', 'Ma
            'painted_in', 'row_of', 'add_accepted']
 
 # %% ../nbs/83_curate.ipynb #0c2e432f
-import getpass, json, os
+import hashlib, json, os, shutil
 from collections import Counter
-from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 import cv2
 import numpy as np
@@ -22,14 +20,15 @@ from .show import encode
 from .engine import load_network, model_folder, open_engine
 from .split import grey
 from .realism import features
-from .refusals import Refused, hold, refusing
+from .refusals import Refused, holding, refusing
 from .inspection import put
 from .pairs import describe, facts
 from .progress import silent
 from .dataset import KIND, PAINTED, Example, Shards, seal
 from .audit import candidates, confirmed, look, opinion
+from .corrections import name_of_user
 from .diffuse import examples_of
-from .inpaint import pictures_in
+from .inpaint import pictures_in, read_told
 
 # %% ../nbs/83_curate.ipynb #97ce9d7c
 def naturalness(
@@ -163,33 +162,34 @@ def numbers_of(
 def decisions_in(folder):
     "Return what was decided: {id: dict of accepted, by, at}."
     path = Path(folder)/'decisions.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    return read_told(path) if path.is_file() else {}
 
 def curate(
     folder,    # That `generate` made
     accept='', # See `numbers_of`
     reject='',
-    best=None, # Accept so many of each defect by rank, of those that nobody decided on
+    best=None, # Accept so many of each defect by rank, in all, where nobody decided
     by=None,   # Who decides; None for the user's name
 ): # dict, see `decisions_in`; also written as `decisions.json`
     "Accept and reject generated pictures."
-    pictures, known = pictures_in(folder), decisions_in(folder)
+    pictures = pictures_in(folder)
     yes, no = (numbers_of(t, pictures) for t in (accept, reject))
     if yes & no: raise Refused(f'{min(yes & no)} is both accepted and rejected; decide')
-    at, by = datetime.now(timezone.utc).isoformat(timespec='seconds'), by or getpass.getuser()
-    known |= {i: dict(accepted=i in yes, by=by, at=at) for i in yes | no}
-    if best: known |= {i: dict(accepted=True, by=AUTOMATIC, at=at) for i in _likeliest(folder, known, best)}
-    put(Path(folder)/'decisions.json', (json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False)+'\n').encode())
+    at, by = datetime.now(timezone.utc).isoformat(timespec='seconds'), by or name_of_user()
+    with holding(folder):
+        known = decisions_in(folder) | {i: dict(accepted=i in yes, by=by, at=at) for i in yes | no}
+        if best: known |= {i: dict(accepted=True, by=AUTOMATIC, at=at) for i in _likeliest(folder, known, best)}
+        put(Path(folder)/'decisions.json', (json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False)+'\n').encode())
     return known
 
 def ranks_in(folder):
     "Return the `Mark`s of a folder, the likeliest first; raise `Refused` where it was not ranked."
     path = Path(folder)/'ranks.json'
     if not path.is_file(): raise Refused(f'{folder} is not ranked; say with which real blocks to compare: --against DATASET')
-    return [Mark(**m) for m in json.loads(path.read_text(encoding='utf-8'))]
+    return [Mark(**m) for m in read_told(path, list)]
 
 def _likeliest(folder, known, best):
-    count = Counter()
+    count = Counter(i.partition('/')[0] for i,v in known.items() if v['accepted'] and v['by']==AUTOMATIC)
     for m in ranks_in(folder):
         key = m.id.partition('/')[0]
         if m.id in known or m.score<0 or count[key]>=best: continue
@@ -235,7 +235,8 @@ def row_of(picture, decision, mark):
     image, mask, value = picture.image(), picture.mask(), default_taxonomy()[picture.told['defect']].value
     labels = np.array([d.value==value for d in default_taxonomy()])
     known, on = facts(labels if mask is None else mask), picture.told.get('onto') or {}
-    name = f"{PAINTED}-{picture.id.replace('/', '-')}-{picture.told['model_sha256'][:6]}{(picture.told['lora_sha256'] or '')[:6]}-{picture.told['seed']}"
+    same = hashlib.sha256(image.tobytes()+(b'' if mask is None else mask.tobytes())).hexdigest()[:16] # so that no other picture has the name
+    name = f"{PAINTED}-{picture.id.replace('/', '-')}-{same}"
     told = dict(picture.told, decision=decision, mark=mark and mark._asdict())
     h, w = image.shape[:2]
     return dict(image=dict(bytes=encode(image), path=f'{name}.png'),
@@ -252,15 +253,15 @@ def add_accepted(
     with refusing():
         dir, manifest, done = Path(dir), Path(dir)/KIND[2], decisions_in(folder)
         if not manifest.is_file(): raise Refused(f'{dir}: no dataset of rsqi dataset build (no {KIND[2]}); name one')
-        known, place = json.loads(manifest.read_text(encoding='utf-8')), dir/PAINTED
         chosen = [p for p in pictures_in(folder) if done.get(p.id, {}).get('accepted')]
         if not chosen: raise Refused(f'{folder} has no accepted picture; accept some with rsqi augment curate {folder} --accept')
-        _untested(chosen, known, dir)
         marks = {m.id: m for m in ranks_in(folder)} if (Path(folder)/'ranks.json').is_file() else {}
-        with closing(hold(dir.with_name(f'.{dir.name}.part')/'lock', dir)):
+        with holding(dir) as part:
+            known = read_told(manifest)
+            _untested(chosen, known, dir)
             there = {r['image']['path'] for r in painted_in(dir)}
             rows = [r for p in chosen if (r := row_of(p, done[p.id], marks.get(p.id)))['image']['path'] not in there]
-            if rows: _put_rows(rows, dir, known)
+            if rows: _put_rows(rows, dir, known, part)
     return len(rows)
 
 def _untested(chosen, known, dir):
@@ -269,15 +270,16 @@ def _untested(chosen, known, dir):
     leak = [p for p in chosen if (p.told.get('onto') or {}).get('scene') in tests]
     if leak: raise Refused(f"{leak[0].id} was painted on {leak[0].told['onto']['scene']}, which {dir} tests on; paint on its own training blocks: --onto {dir}")
 
-def _put_rows(rows, dir, known):
+def _put_rows(rows, dir, known, part):
     "Write rows into the dataset's folder of what was generated, then its card and manifest."
-    place = dir/PAINTED
-    with TemporaryDirectory(dir=dir.parent, prefix=f'.{dir.name}.') as scraps:
-        shards = Shards(scraps, 'train', (PAINTED,))
-        for row in rows: shards.add(row)
-        shards.close()
-        place.mkdir(exist_ok=True)
-        n = max((int(p.stem[-5:]) for p in place.glob('*.parquet')), default=-1)+1
-        for i,p in enumerate(sorted(Path(scraps).glob('*.parquet'))): os.replace(p, place/f'train-{n+i:05d}.parquet')
+    place, scraps = dir/PAINTED, part/'scraps'
+    shutil.rmtree(scraps, ignore_errors=True)
+    scraps.mkdir()
+    shards = Shards(scraps, 'train', (PAINTED,))
+    for row in rows: shards.add(row)
+    shards.close()
+    place.mkdir(exist_ok=True)
+    n = max((int(p.stem[-5:]) for p in place.glob('*.parquet')), default=-1)+1
+    for i,p in enumerate(sorted(scraps.glob('*.parquet'))): os.replace(p, place/f'train-{n+i:05d}.parquet')
     count = Counter(json.loads(r[PAINTED])['defect'] for r in painted_in(dir))
     seal(dir, known | {PAINTED: dict(sorted(count.items()))})

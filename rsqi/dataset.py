@@ -86,7 +86,7 @@ class Shards:
 
     def add(self, row):
         self.rows.append(row)
-        self.held, self.total = self.held+len(row['image']['bytes'])+len(row['mask']['bytes']), self.total+1
+        self.held, self.total = self.held+sum(len(row[k]['bytes']) for k in ('image','mask') if row[k]), self.total+1
         if self.held>=GROUP or len(self.rows)>=100: self.flush()
 
     def flush(self):

@@ -9,7 +9,7 @@ __all__ = ['EXTRA', 'DEFAULT', 'KINDS', 'LORA', 'WEIGHTS', 'DECIDING', 'TARGETS'
            'put_made', 'sample_grid', 'publish', 'lora_bytes', 'paint', 'to_bytes', 'lora_card', 'add_lora']
 
 # %% ../nbs/81_diffuse.ipynb #b40990bd
-import json, math, os, re, time
+import json, math, os, re, tempfile, time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ from .train import log
 from .torch_guard import transformers
 from .engine import REPOSITORY, ModelError, hub_folder
 from .progress import silent
-from .refusals import Refused, refusing, unwritten
+from .refusals import Refused, move_files, refusing, unwritten
 from .dataset import read_dataset
 from .show import encode
 from .inspection import put
@@ -223,9 +223,9 @@ class Teaching:
     def __init__(self, lesson, progress):
         self.lesson, self.progress, self.device = lesson, progress, device_of(lesson.device)
         self.half = (lesson.precision or ('fp32' if self.device=='cpu' else 'bf16'))=='bf16'
+        self.examples = pupils(lesson)
         self.folder = checkpoint_folder(lesson.model)
         if kind_of(self.folder)!='StableDiffusionPipeline': raise Refused(f'{lesson.model} is for inpainting; a LoRA is taught on a StableDiffusionPipeline, such as {DEFAULT}')
-        self.examples = pupils(lesson)
         self.pipe = open_checkpoint(lesson.model, self.device, self.half and lesson.rank>0)
         self.noise = diffusers().DDPMScheduler.from_config(self.pipe.scheduler.config)
         self.taught = self.learner()
@@ -342,7 +342,10 @@ def publish(t, said):
                 trained=said, seed=lesson.seed, parameters=sum(p.numel() for p in t.taught), version=__version__)
     try:
         if lesson.rank: put(out/LORA, lora_bytes(t.pipe.unet))
-        else: t.pipe.save_pretrained(out)
+        else:
+            with tempfile.TemporaryDirectory(dir=out, prefix='.made') as made:
+                t.pipe.save_pretrained(made)
+                move_files(made, out, 'model_index.json')
     except Exception as e: raise unwritten(out/LORA, why(e)) from e
     put(out/'lora.json', (json.dumps(card, indent=1, ensure_ascii=False)+'\n').encode())
 

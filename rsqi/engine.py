@@ -13,6 +13,7 @@ __all__ = ['REPOSITORY', 'FETCHED', 'SILENCE', 'LATER', 'families', 'STRIDE', 'E
 import hashlib, json, os, re, sys, warnings
 import numpy as np
 from functools import lru_cache, partial
+from textwrap import shorten
 from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
@@ -45,8 +46,8 @@ def hub_folder(
     if cached and any(cached.glob(weights)): return cached
     try: found = Path(get())
     except Exception as e:
-        from rsqi.raster import why # rasterio is slow to load
-        raise ModelError(f'model {name!r} is no folder here, and the Hub does not give it ({why(e)[:80]}); '
+        said = shorten(str(e).strip().partition('\n')[0] or type(e).__name__, 120, placeholder=' …')
+        raise ModelError(f'model {name!r} is no folder here, and the Hub does not give it ({said}); '
                          f'where there is a network: hf download {repo} --local-dir DIR, then name DIR') from e
     if any(found.glob(weights)): return found
     raise ModelError(f'{name} has no safetensors on the Hub; hf download {repo} --local-dir DIR, {way}')

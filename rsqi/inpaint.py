@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'SEEN', 'STRENGTH', 'MOST', 'Change', 'region_of', 'weight_of', 'composite', 'confined', 'painter', 'repaint',
-           'inpaint', 'along', 'Order', 'Atelier', 'generate', 'told_file', 'Picture', 'pictures_in']
+           'inpaint', 'along', 'Order', 'Atelier', 'generate', 'told_file', 'Picture', 'pictures_in', 'read_told']
 
 # %% ../nbs/82_inpaint.ipynb #47f95bcd
 import json
@@ -19,7 +19,9 @@ from .taxonomy import default_taxonomy
 from .fields import BAND, outline, seam
 from .show import encode
 from .progress import silent
+from .raster import why
 from .refusals import Refused, refusing
+from .dataset import find_tables
 from .tune import claim, device_of
 from .diffuse import (DEFAULT, add_lora, checkpoint_folder, checkpoint_hash, diffusers, examples_of, kind_of, lora_card,
                           open_checkpoint, paint, prompt_of, put_made, to_bytes)
@@ -165,6 +167,7 @@ MOST = 500 # Clean blocks that are held to paint on
 class Atelier:
     "A checkpoint, its LoRA and the ground, ready to paint an order."
     def __init__(self, order):
+        if order.onto: find_tables(order.onto) # refuses what is no dataset
         self.name = order.model or (lora_card(order.lora)['model'] if order.lora else DEFAULT)
         self.order, self.device, self.folder = order, device_of(order.device), checkpoint_folder(self.name)
         if kind_of(self.folder)!='StableDiffusionPipeline' and not order.onto:
@@ -256,7 +259,21 @@ class Picture(NamedTuple):
 def pictures_in(folder):
     "Return the `Picture`s of a folder that `generate` made, in order; raise `Refused` where it made none."
     folder = Path(folder)
-    told = (json.loads(p.read_text(encoding='utf-8')) for p in sorted(folder.glob('*/[0-9]*.json')))
+    told = [_told(folder, p) for p in sorted(folder.glob('*/[0-9]*.json'))]
     found = [Picture(t['id'], folder, t) for t in told if not t.get('unseen')]
     if not found: raise Refused(f'{folder} holds no generated pictures; make some with rsqi augment generate')
     return found
+
+def read_told(path, kind=dict):
+    "Return what a JSON file says; raise `Refused` where it is torn, or no `kind`."
+    try: found = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as e: raise Refused(f'{path} cannot be read ({why(e)}); bring back a whole copy, or delete it and make it again') from e
+    if not isinstance(found, kind): raise Refused(f'{path} holds no {kind.__name__}; bring back a whole copy, or delete it and make it again')
+    return found
+
+def _told(folder, path):
+    "Return how a picture was made; one that names another file, or no defect, is none of ours."
+    told, id = read_told(path), path.relative_to(folder).with_suffix('').as_posix()
+    if told.get('id')!=id or told.get('defect')!=path.parent.name or path.parent.name not in default_taxonomy().keys:
+        raise Refused(f'{path} tells of another picture than {id}; delete it and generate again')
+    return told

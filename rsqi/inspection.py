@@ -19,6 +19,7 @@ import numpy as np
 from . import __version__
 from .grid import Block
 from .polygons import is_measured, polygonize, to_frame, to_scene, write_findings
+from .refusals import without_marks
 from .score import chance, load_policy, score
 from .show import data_uri, mask_png, webp
 from .taxonomy import IGNORED, default_taxonomy
@@ -209,7 +210,7 @@ class Inspection:
     def polygons(self):
         "Return the findings as a GeoDataFrame in the coordinates of the scene."
         import pyogrio
-        return pyogrio.read_dataframe(self.dir/'findings.gpkg', layer='findings')
+        with without_marks(self.dir/'findings.gpkg') as path: return pyogrio.read_dataframe(path, layer='findings')
 
     @property
     def place(self):

@@ -6,6 +6,7 @@
 __all__ = ['Labels', 'label', 'Page', 'keys_in', 'browse']
 
 # %% ../nbs/91_label.ipynb #58a05d4f
+import os, tempfile
 from pathlib import Path
 import numpy as np
 from .corrections import Corrections
@@ -36,8 +37,11 @@ class Labels(Explorer):
         from rsqi.polygons import to_frame, write_layer
         kept = [r.finding for r in self.all if r.state!='rejected']
         if not kept: raise Refused('nothing was drawn; draw what the scene has')
-        write_layer(to_frame(kept, *self.inspection.place), Path(path), driver='GPKG', layer='findings')
-        return Path(path)
+        path = Path(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix='.rsqi-') as part:
+            write_layer(to_frame(kept, *self.inspection.place), Path(part)/path.name, driver='GPKG', layer='findings')
+            os.replace(Path(part)/path.name, path)
+        return path
 
 def label(
     scene,            # A raster file

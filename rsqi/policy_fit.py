@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from .agreement import annotated
+from .inspection import put
 from .progress import silent
 from .refusals import Refused, refusing
 from .score import Policy, load_policy, score
@@ -132,7 +133,7 @@ class Fit:
 
     def save(self, path):
         "Write the policy; `rsqi inspect --policy` reads it."
-        Path(path).write_text(self.text, encoding='utf-8')
+        put(path, self.text.encode())
         return Path(path)
 
     def _repr_html_(self):

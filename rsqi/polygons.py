@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
-from .refusals import Refused, unwritten
+from .refusals import Refused, unwritten, without_marks
 from .show import qgis_style
 from .taxonomy import IGNORED, default_taxonomy
 
@@ -306,7 +306,8 @@ def write_layer(frame, path, **how):
     import pyogrio
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message=".*'crs' was not provided.*")
-        try: pyogrio.write_dataframe(frame, path, geometry_type='MultiPolygon', promote_to_multi=True, **how)
+        try:
+            with without_marks(path) as safe: pyogrio.write_dataframe(frame, safe, geometry_type='MultiPolygon', promote_to_multi=True, **how)
         except RuntimeError as e: raise unwritten(path, e) from e
 
 
@@ -378,7 +379,8 @@ def read_area(
     import pyogrio, pyproj, shapely
     from rsqi.raster import why
     if not Path(path).exists(): raise Refused(f'{path}: no such file; give a vector file of polygons')
-    try: meta, _, wkb, _ = pyogrio.raw.read(path, layer=pyogrio.list_layers(path)[0,0], columns=[])
+    try:
+        with without_marks(path) as p: meta, _, wkb, _ = pyogrio.raw.read(p, layer=pyogrio.list_layers(p)[0,0], columns=[])
     except Exception as e: raise Refused(f'{path}: cannot be read ({why(e)}); give a vector file such as .gpkg, .shp or .geojson') from e
     geometry = shapely.force_2d(shapely.from_wkb(wkb if wkb is not None else [], on_invalid='ignore'))
     if not any(g is not None and g.area

@@ -8,7 +8,7 @@ __all__ = ['DRIVERS', 'NO_NETWORK', 'SceneError', 'why', 'unreadable', 'digest',
            'all_equal', 'lost_pieces', 'afresh']
 
 # %% ../nbs/06_raster.ipynb #a6f2276f
-import hashlib, math, os, time, tomllib, warnings
+import hashlib, math, os, shlex, time, tomllib, warnings
 import xml.etree.ElementTree as ET
 from functools import lru_cache
 from importlib.resources import files
@@ -63,7 +63,7 @@ def _local_file(path):
     remote = not found and ('://' in text or text.startswith('/vsi'))
     if remote: raise SceneError(path, 'is an address, not a local file', 'download it first')
     if not found: raise SceneError(path, 'no such file', way_out)
-    if p.is_dir(): raise SceneError(path, 'is a folder', way_out)
+    if p.is_dir(): raise SceneError(path, 'is a folder', f'{way_out}, or inspect all of its scenes: rsqi batch {shlex.quote(text)} --out DIR')
     if not p.is_file(): raise SceneError(path, 'is not a regular file', way_out)
     if not os.access(p, os.R_OK): raise SceneError(path, 'may not be read', 'ask for the right to read it')
     if p.stat().st_size==0: raise SceneError(path, 'is empty (0 bytes)', 'copy it again')

@@ -25,7 +25,7 @@ from .simulate import Severity, severity, summed
 from .patches import Patch, Recipe, plan, spoil_patch
 from .progress import silent
 from .refusals import Refused, making, refusing
-from .polygons import polygonize, to_frame
+from .polygons import polygonize, to_frame, write_layer
 from .score import load_policy, score
 from .inspection import scene_facts, strips
 
@@ -200,11 +200,7 @@ def truth_frame(truths, crs, transform):
 
 def write_truths(folder, frame):
     "Write `defects.shp` with its companions and a QGIS style."
-    import pyogrio
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message=".*'crs' was not provided.*")
-        pyogrio.write_dataframe(frame, folder/'defects.shp', driver='ESRI Shapefile', encoding='UTF-8',
-                                geometry_type='MultiPolygon', promote_to_multi=True)
+    write_layer(frame, folder/'defects.shp', driver='ESRI Shapefile', encoding='UTF-8')
     (folder/'defects.qml').write_text(qgis_style(), encoding='utf-8')
 
 # %% ../nbs/47_spoil.ipynb #908f29ae

@@ -20,6 +20,7 @@ from .progress import silent
 from .train import keep_memory, log
 from .engine import choose
 from .refusals import Refused, hold, refusing
+from .inspection import put
 from .dataset import find_tables, split_of
 from .nets import read_net, save_net
 from .zoo import new_net
@@ -86,12 +87,13 @@ def claim(
     if out.exists() and any(out.iterdir()) and not known.is_file():
         raise Refused(f'{out} is not empty and holds no training; name another folder (nothing was deleted)')
     if known.is_file():
-        old = json.loads(known.read_text(encoding='utf-8'))
+        try: old = dict(json.loads(known.read_text(encoding='utf-8')))
+        except (ValueError, TypeError) as e: raise Refused(f'{known} cannot be read ({why(e)}); name another folder, or delete this one') from e
         other = [k for k,v in plan.items() if old.get(k)!=json.loads(json.dumps(v))]
         if other: raise Refused(f"{out} holds a training with another {', '.join(other)}; name another folder")
         if not resume: raise Refused(f'{out} holds this training; add --resume to go on, or name another folder')
     lock = hold(out/'.lock', out)
-    known.write_text(json.dumps(plan, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
+    put(known, (json.dumps(plan, indent=1, ensure_ascii=False)+'\n').encode())
     return lock
 
 # %% ../nbs/60_tune.ipynb #ca4a7aec

@@ -8,7 +8,7 @@ __all__ = ['ROLES', 'FOREIGN', 'NAMED', 'NOT_OPTIONS', 'NO_FOLDER', 'architectur
            'new_net', 'learned_from', 'convert']
 
 # %% ../nbs/54_zoo.ipynb #acd34c4a
-import json, tomllib
+import json, os, tomllib
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
@@ -19,6 +19,7 @@ from torch import nn
 from .taxonomy import default_taxonomy
 from .raster import why
 from .torch_guard import timm, transformers
+from .inspection import put
 from .engine import ModelError, family, licence_of, load_network, model_card, model_folder, part, tell_licence
 from .nets import Whole, builders
 from .classifiers import PACKAGE, is_foreign, start_from
@@ -151,7 +152,7 @@ def save_pair(
     licences = {licence_of(str(n)) for n in (classifier, segmenter)}-{None}
     told = {'licence': ', '.join(sorted(licences))} if licences else {}
     card = dict(family='pair', name=folder.name, **named, **told)
-    (folder/'config.json').write_text(json.dumps(card, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
+    put(folder/'config.json', (json.dumps(card, indent=1, ensure_ascii=False)+'\n').encode())
 
 # %% ../nbs/54_zoo.ipynb #6ff32e7a
 NO_FOLDER = {'none': None, PACKAGE: PACKAGE} # Weights that are no folder
@@ -208,5 +209,9 @@ def convert(
     try: state = torch.load(old, map_location='cpu', weights_only=True)
     except Exception as e:
         raise ModelError(f'{old} holds more than weights, or is damaged ({why(e)[:60]}); leave it alone') from e
-    save_file({k: v.clone().contiguous() for k,v in state.items() if torch.is_tensor(v)}, new, metadata={'format':'pt'})
+    part = new.with_name(f'.{new.name}.part')
+    try:
+        save_file({k: v.clone().contiguous() for k,v in state.items() if torch.is_tensor(v)}, part, metadata={'format':'pt'})
+        os.replace(part, new)
+    finally: part.unlink(missing_ok=True)
     return new

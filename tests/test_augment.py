@@ -94,6 +94,71 @@ def test_whole_pictures_have_no_mask(room):
     row = row_of(p, dict(accepted=True, by='x', at=''), None)
     assert p.mask() is None and row['mask'] is None and row['labels']==[5] and row['scene']=='generated' and '红' in p.told['prompt']
 
+def test_whole_pictures_are_added_and_learnt_from(room, capsys):
+    "Accepted without masks, they join a dataset, are read from it, and teach a classifier."
+    from rsqi.dataset import read_dataset
+    data = room/'整幅数据'
+    assert run('dataset', 'build', SAMPLES/'defective.tif', '--labels', SAMPLES/'defects.shp', '--size', 96, '--out', data, '--quiet')==0
+    real = len(list(read_dataset(data)))
+    assert paint(room, 'whole ones', '--count', 2, '--size', 32)==0
+    assert run('augment', 'curate', room/'whole ones', '--against', data, '--accept', 'all', '--quiet')==0
+    assert run('augment', 'add', room/'whole ones', '--data', data)==0 and '2 pictures added' in capsys.readouterr().out
+    added = [e for e in read_dataset(data) if e.more.get('generated')]
+    assert [(e.mask(), set(e.told), e.image().shape) for e in added]==[(None, {5}, (32,32,3))]*2 and not list(room.glob('.整幅数据*'))
+    assert run('train', 'classifier', '--data', data, '--arch', 'resnet10t', '--weights', 'none', '--size', 32, '--steps', 1, '--out', room/'named', '--quiet')==0
+    card = json.loads((room/'named/config.json').read_text())['trained']
+    assert card['blocks']+card['held_out']['blocks']==real+2
+
+def made(room, out, n=3, shade=90, key=KEY):
+    "Write a folder as `generate` leaves it, without a painter."
+    from rsqi.show import encode
+    for i in range(n):
+        told = dict(id=f'{key}/{i:05d}', defect=key, seed=i, model_sha256='0'*64, lora_sha256=None, mask=False, shape=(32,32))
+        (room/out/key).mkdir(parents=True, exist_ok=True)
+        (room/out/key/f'{i:05d}.png').write_bytes(encode(np.full((32,32,3), shade+i, np.uint8)))
+        (room/out/key/f'{i:05d}.json').write_text(json.dumps(told))
+    return room/out
+
+def test_other_pictures_are_no_duplicates(room):
+    "The same number, seed and checkpoint may give another picture; each is added, and none twice."
+    from rsqi.curate import add_accepted, curate
+    data = room/'added to'
+    assert run('dataset', 'build', SAMPLES/'defective.tif', '--labels', SAMPLES/'defects.shp', '--size', 96, '--out', data, '--quiet')==0
+    for out,shade in (('one',90), ('two',120)): curate(made(room, out, shade=shade), 'all')
+    assert [add_accepted(room/out, data) for out in ('one', 'two', 'one', 'two')]==[3, 3, 0, 0]
+    assert not list(room.glob('.added to*')) and not list(room.glob('.one*'))
+
+def test_hostile_and_torn_pictures(room):
+    from rsqi.inpaint import pictures_in
+    from rsqi.refusals import Refused
+    path = made(room, 'hostile')/KEY/'00001.json'
+    whole = json.loads(path.read_text())
+    for text in (json.dumps(whole|dict(id='../one/'+KEY+'/00000')), json.dumps(whole|dict(id=7)), json.dumps(whole|dict(defect='x')), '[]', '{"id": "spe'):
+        path.write_text(text)
+        with pytest.raises(Refused, match='00001.json'): pictures_in(room/'hostile')
+
+def test_decisions_of_two(room, monkeypatch):
+    "Automatic ones are so many in all, what somebody else wrote meanwhile stays, and a user without a name is somebody."
+    import getpass
+    from rsqi import curate as c
+    from rsqi.refusals import Refused, holding
+    folder = made(room, 'decided', 6)
+    (folder/'ranks.json').write_text(json.dumps([c.Mark(f'{KEY}/{i:05d}', .5, 1., 1., '', 1-i/9)._asdict() for i in range(6)]))
+    for best,n in ((2,2), (2,2), (3,3)): assert sum(v['accepted'] for v in c.curate(folder, best=best).values())==n
+    def nobody(): raise KeyError('getpwuid(): uid not found: 12345')
+    monkeypatch.setattr(getpass, 'getuser', nobody)
+    for name in 'RSQI_USER', 'JUPYTERHUB_USER': monkeypatch.delenv(name, raising=False)
+    numbers = c.numbers_of
+    def meanwhile(text, pictures):
+        (folder/'decisions.json').write_text(json.dumps({f'{KEY}/00005': dict(accepted=True, by='李', at='')}))
+        return numbers(text, pictures)
+    monkeypatch.setattr(c, 'numbers_of', meanwhile)
+    assert {i[-1]: v['by'] for i,v in c.curate(folder, accept='4').items()}=={'4': 'somebody', '5': '李'}
+    with holding(folder), pytest.raises(Refused, match='another run'): c.curate(folder, accept='1')
+    monkeypatch.setattr(c, 'numbers_of', numbers)
+    (folder/'decisions.json').write_text('{"clo')
+    with pytest.raises(Refused, match='decisions.json'): c.curate(folder, accept='1')
+
 def test_stopped_by_a_full_disk(room, capsys, monkeypatch):
     "What is painted stays; the same command goes on."
     from rsqi import inpaint

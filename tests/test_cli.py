@@ -172,7 +172,7 @@ def inspects(inspect, tmp_path):
 def test_missing_file(refuses, tmp_path): refuses(tmp_path/'nowhere.tif', 'no such file', 'give the path')
 def test_directory(refuses, tmp_path):
     (tmp_path/'folder.tif').mkdir()
-    refuses(tmp_path/'folder.tif', 'is a folder', 'give the path')
+    refuses(tmp_path/'folder.tif', 'is a folder', 'rsqi batch')
 def test_zero_bytes(refuses, tmp_path):
     (tmp_path/'zero.tif').touch()
     refuses(tmp_path/'zero.tif', '0 bytes', 'copy it again')
