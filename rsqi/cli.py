@@ -190,7 +190,9 @@ def demo_options(p):
 @command('demo', 'inspect the sample scene and write its report', 'rsqi demo', demo_options)
 def demo(args):
     more = ['--overwrite'] if args.overwrite else []
-    return main(['inspect', str(sample_scene()), '--out', args.out, '--lang', args.lang, *more])
+    scene = sample_scene()
+    say(f'sample scene: {scene.resolve()}')
+    return main(['inspect', str(scene), '--out', args.out, '--lang', args.lang, *more])
 
 # %% ../nbs/50_cli.ipynb #113edb0f
 def simulate_options(p):

@@ -71,8 +71,8 @@ class Session:
         words(lang) # refuses another
         said = {}
         for frame in understand(question):
-            for a in self._answers(frame, lang): said.setdefault(a.line, a) # nothing is said twice
-        first, *more = said.values()
+            for a in self._answers(frame, lang): said.setdefault(a.line, []).append(a)
+        first, *more = map(_once, said.values()) # nothing is said twice
         self.rounds.append(_together(question, (first, *more)) if more else replace(first, question=question))
         return self.rounds[-1]
 
@@ -93,6 +93,11 @@ def _check(question, most=2000):
     if len(question)>most:
         raise ValueError(f'a question has at most {most} characters; got {len(question)}; ask less at once')
 
+def _once(alike):
+    "Return one of several equal answers; where they answer unlike questions, it says so."
+    first, n = alike[0], len({a.kind for a in alike})
+    return replace(first, note=first.note+phrases()[first.lang]['all_parts'].format(n=n)) if n>1 and first.kind else first
+
 def _clean(text): return ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())
 
 def _together(question, found):
@@ -103,7 +108,7 @@ def _together(question, found):
 
 def _topic(frame, found):
     "Return what the next question may refer to."
-    if found[0].kind in ('worst','largest'): # one finding is spoken of then
+    if found[0].kind in ('worst','largest'): # its findings are spoken of then
         return replace(frame, defects=(), problem=False, findings=found[0].findings)
     return frame if frame.subject else replace(frame, problem=True)
 

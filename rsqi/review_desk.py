@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['correct_options', 'correct', 'said_by', 'taken', 'handed_over', 'conflict_line', 'notice', 'told', 'replay_options',
-           'replay', 'look_options', 'look']
+           'replay', 'look_options', 'look', 'look_lines']
 
 # %% ../nbs/92_review_desk.ipynb #e977669c
 import sys
@@ -128,5 +128,13 @@ def look(args):
         seen = [r.finding.bbox for r in reviewed(found, corrections_of(found).rows) if r.state]
         places = worth_looking(found, args.n, seen)
     if args.json: say(json_line(dict(folder=args.dir, places=[p._asdict() for p in places])))
-    else: say('\n'.join(f'{p.rank:3d}  {p.defect:24s} {p.why}' for p in places) or 'no block was judged')
+    else: say('\n'.join(look_lines(places)))
     return 0
+
+def look_lines(places):
+    "Yield places to look at as a table."
+    if not places: return (yield 'no block was judged')
+    sizes = ' or '.join(dict.fromkeys(f'{p.h} x {p.w}' for p in places))
+    yield f'where to look next: blocks of {sizes} pixels, those first that teach most; probability is that of the defect being there'
+    yield f"{'no.':>3s}  {'defect':24s} {'row':>7s} {'column':>7s}  probability"
+    for p in places: yield f'{p.rank:3d}  {p.defect:24s} {p.y:7d} {p.x:7d}  {p.p:11.0%}'

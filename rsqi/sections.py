@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from .config import Config
 from .inspection import TONES
+from .score import load_policy
 from .show import data_uri, mask_png, webp
 from .taxonomy import default_taxonomy
 
@@ -72,7 +73,13 @@ def verdict(inspection):
     v = inspection.verdict
     blank = dict.fromkeys('score grade grade_zh reasons reasons_zh inspected_share score_interval review review_reasons'.split())
     words, tone = OUTCOMES.get(v['outcome'], [v['outcome']]*2), TONES.get(v['outcome'], TONES['NOT_INSPECTED'])
-    return _html(_part('verdict', blank | v, tone, words, inspection.scene['name']))
+    return _html(_part('verdict', blank | v, tone, words, inspection.scene['name'], v['outcome']=='DEFECT' and _passes(inspection)))
+
+def _passes(inspection):
+    "Tell whether the grade is one of its policy, and not the last."
+    try: grades = load_policy(inspection.policy['name']).grades
+    except ValueError: return False
+    return inspection.verdict['grade'] in [g['key'] for g in grades[:-1]]
 
 # %% ../nbs/40_sections.ipynb #34ad45e2
 def _crs_name(crs):

@@ -146,10 +146,10 @@ def lot(
     outcome = 'NOT_INSPECTED' if not judged else 'RETURNED' if len(failed)>policy.lot_failed*len(judged) else 'ACCEPTED'
     limit = f'{policy.lot_failed:.3g}'
     points, n = [s['score'] for s in judged if s['score'] is not None], Counter(s['grade'] for s in judged)
-    which = _some(failed)
-    reasons = [(f'{len(failed)} of {len(judged)} {what[0]} failed ({which}); the largest share that is accepted is {limit}',
+    which, worst = _some(failed), last['key'].replace('_', ' ').lower()
+    reasons = [(f'{len(failed)} of {len(judged)} {what[0]} graded {worst} ({which}); the largest share that is accepted is {limit}',
                 f"{len(judged)} {what[1]}中有 {len(failed)} {what[1]}{last['zh']}（{which}）；允许的最大比例为 {limit}")] if failed else []
-    if not failed: reasons = [(f'None of {len(judged)} {what[0]} failed', f"{len(judged)} {what[1]}中没有{last['zh']}的")]
+    if not failed: reasons = [(f'None of {len(judged)} {what[0]} graded {worst}', f"{len(judged)} {what[1]}中没有{last['zh']}的")]
     if doubted: reasons.append((f'A person should review {_some(doubted)}', f'建议人工复核：{_some(doubted)}'))
     en, zh = map(list, zip(*reasons))
     return dict(outcome=outcome, sheets=len(sheets), judged=len(judged),
