@@ -189,10 +189,10 @@ def demo_options(p):
 
 @command('demo', 'inspect the sample scene and write its report', 'rsqi demo', demo_options)
 def demo(args):
-    more = ['--overwrite'] if args.overwrite else []
-    scene = sample_scene()
-    say(f'sample scene: {scene.resolve()}')
-    return main(['inspect', str(scene), '--out', args.out, '--lang', args.lang, *more])
+    scene, more = sample_scene(), ['--overwrite']*args.overwrite
+    status = main(['inspect', str(scene), '--out', args.out, '--lang', args.lang, *more])
+    if not status: say(f'  the sample scene is {scene.resolve()}')
+    return status
 
 # %% ../nbs/50_cli.ipynb #113edb0f
 def simulate_options(p):
