@@ -6,6 +6,7 @@ from inspection_folder import write_folder
 from rsqi.corrections import Corrections, correct, corrections_of, read_corrections
 from rsqi.explore import Explorer
 from rsqi.handover import from_geopackage, merge_corrections, to_geopackage
+from rsqi.cli import main
 from rsqi.inspection import Inspection
 from rsqi.refusals import Refused
 
@@ -98,3 +99,60 @@ def test_merging_says_who_disagrees_in_safe_html(found, tmp_path):
     other.say('accept', 1)
     with pytest.raises(Refused, match='about 2 scenes'): merge_corrections([a.path, other.path])
     with pytest.raises(Refused, match='no such file'): merge_corrections([tmp_path/'x.jsonl'])
+
+def _whole(found):
+    "Give a folder made by hand the files that it lacks"
+    import numpy as np
+    from rsqi.inspection import strips
+    from rsqi.merge import Band, write_bands
+    from rsqi.polygons import to_frame, write_findings
+    from rsqi.sheets import findings_of
+    mask = next(strips(found.dir/'mask.tif', 10**6))[1]
+    write_findings(found.dir, to_frame(findings_of(found, found.outlines()), *found.place))
+    write_bands(found.dir, [Band(0, mask, ((mask>0) & (mask<255)).astype(np.uint8)*200)], mask.shape, *found.place)
+    return found
+
+def test_correct_at_the_desk(found, capsys):
+    home, beside = _whole(found).dir, found.dir.parent
+    data = json.loads((home/'inspection.json').read_text(encoding='utf-8'))
+    data['verdict'] |= dict(inspected_share=.5)
+    (home/'inspection.json').write_text(json.dumps(data), encoding='utf-8')
+    a, b = (corrections_of(found, beside/f'{w}.jsonl', w) for w in ('甲','乙'))
+    a.say('reject', 1), b.say('relabel', 1, after=dict(defect='blur'))
+    b.say('add', None, after=dict(defect='cloud', outline='POLYGON ((1 1, 1.1 1, 1.1 1.1, 1 1))'))
+    with open(a.path, 'ab') as f: f.write(b'{"half')
+    both = ['correct', str(home), '--corrections', str(a.path), '--corrections', str(b.path)]
+    before = a.path.read_bytes(), b.path.read_bytes()
+    assert main([*both, '--json', '--lang', 'zh', '--organisation', '某院'])==3                # half of it was not inspected
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert Path(told['report']).is_file() and '某院' in Path(told['report']).read_text(encoding='utf-8')
+    assert set(told['conflicts'][0]['said'])=={'甲','乙'}
+    assert '1 damaged line' in err and 'covers no pixel' in err and 'Traceback' not in err
+    assert main([*both, '--from-gpkg', str(beside/'edit.gpkg')])==2                           # into which of the two?
+    assert 'one file of corrections' in capsys.readouterr().err
+    assert (a.path.read_bytes(), b.path.read_bytes())==before
+
+def test_correct_deletes_nothing_of_others(found, tmp_path, capsys):
+    home = str(_whole(found).dir)
+    (tmp_path/'mine').mkdir()
+    for name in 'corrections.jsonl', 'thesis.tex': (tmp_path/'mine'/name).write_text('years of work')
+    (tmp_path/'notes.gpkg').write_text('mine')
+    run = lambda *more: main(['correct', home, '--no-report', *map(str, more)])
+    assert [run('--out', tmp_path/'mine'), run('--out', tmp_path/'mine', '--overwrite'), run('--to-gpkg', tmp_path/'notes.gpkg'),
+            run('--to-gpkg', found.dir/'findings.gpkg', '--overwrite'), run('--out', found.dir/'x')]==[2]*5
+    assert (tmp_path/'mine'/'thesis.tex').read_text()==(tmp_path/'notes.gpkg').read_text().replace('mine', 'years of work')
+    assert [run('--out', tmp_path/'new'), run('--out', tmp_path/'new'), run('--out', tmp_path/'new', '--overwrite')]==[0,2,0]
+    assert [run(), run()]==[0,0]                                                              # the folder beside follows each time
+
+def test_shares_stay_shares(found):
+    _whole(found)
+    e = Explorer(found)
+    for k in 'cloud', 'shadow', 'cloud', 'stitching_trace': e.add(k, [(0,0), (700,0), (700,500), (0,500)])
+    e.redraw(1, [(0,0), (700,0), (700,500), (0,500)])
+    better = correct(found, e.corrections)
+    from rsqi.inspection import strips
+    mask = next(strips(better.dir/'mask.tif', 10**6))[1]
+    assert sum(d['share'] for d in better.defects.values())<=1
+    from rsqi.taxonomy import default_taxonomy
+    assert {k: d['pixels'] for k,d in better.defects.items()}=={d.key: int((mask==d.value).sum()) for d in default_taxonomy()}
