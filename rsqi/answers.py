@@ -162,7 +162,6 @@ def _any(m):
 @way('presence')
 def _presence(m):
     p, w = m.presence, words(m.lang)
-    if p.present: p = replace(p, count=min(p.count, len(m.findings))) # the pieces of one finding are one place
     if m.place.kind=='whole': text = answer(p, m.lang)
     elif not p.present: text = m.say('here_no')
     else: text = m.say(f'here_{p.defect.family}', count=w['count'][p.count>1], area=w['area'][p.area],
