@@ -15,7 +15,7 @@ from .metrics import Confusion
 from .crops import Supply
 from .classifier import hear_lines, seam_maps
 from .seams import measured, search
-from .strips import lab_of, stations
+from .strips import distances, lab_of, stations
 from .config import Config
 from .engine import Engine, fold_calibration, save_network
 
@@ -112,14 +112,14 @@ def caution(labels, regions, truth, config=Config(), steps=(-.8,-.4,0.,.4,.8,1.2
 # %% ../nbs/38_release.ipynb #52a74b5d
 def piece(line, start, length):
     "Cut a polyline from one distance along it, pixels, for a length."
-    at = np.r_[0, np.cumsum(np.hypot(*np.diff(line, axis=0).T))]
+    at = distances(line)
     t = np.r_[start, at[(at>start)&(at<start+length)], start+length]
     return np.stack([np.interp(t, at, line[:,k]) for k in (0,1)], 1)
 
 def pieces(line, rng, n=2, lengths=(64, 320)):
     "Yield a polyline, and some pieces of it."
     yield line
-    whole = np.hypot(*np.diff(line, axis=0).T).sum()
+    whole = distances(line)[-1]
     for length in rng.uniform(lengths[0], max(lengths[0], min(lengths[1], whole)), n):
         if length<.9*whole: yield piece(line, rng.uniform(0, whole-length), length)
 
