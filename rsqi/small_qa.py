@@ -6,7 +6,7 @@
 __all__ = ['CELLS', 'SEEN', 'FIRST', 'MOST', 'SIZES', 'Trunk', 'question_words', 'SmallQA', 'held', 'trees_of', 'new_small',
            'build_small', 'open_small']
 
-# %% ../nbs/93_small_qa.ipynb #c399078b
+# %% ../nbs/93_small_qa.ipynb #18f200d4
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from .taxonomy import default_taxonomy
 from .vqa import opener
 from .wording import guide, sentences, tidied, tree
 
-# %% ../nbs/93_small_qa.ipynb #a22dd260
+# %% ../nbs/93_small_qa.ipynb #4388f669
 CELLS, SEEN = 12, 256 # Cells a side; numbers a cell
 
 class Trunk(nn.Module):
@@ -40,7 +40,7 @@ class Trunk(nn.Module):
         mean, most = F.adaptive_avg_pool2d, F.adaptive_max_pool2d
         return torch.cat([f(m, CELLS) for f,m in ((mean,joined), (most,joined), (mean,deep))], 1).flatten(2).mT
 
-# %% ../nbs/93_small_qa.ipynb #4726c8fd
+# %% ../nbs/93_small_qa.ipynb #896ab695
 def question_words():
     "Return a tokenizer for every question and answer of the templates, Chinese and English."
     told = [words(lang)[d.family]['ask'].format(name=getattr(d, lang)) for lang in ('zh','en') for d in default_taxonomy()]
@@ -48,7 +48,7 @@ def question_words():
     keys = None, *default_taxonomy().keys
     return words_of([*told, *(s for lang in ('zh','en') for k in keys for s in sentences(k, lang))])
 
-# %% ../nbs/93_small_qa.ipynb #a35d72be
+# %% ../nbs/93_small_qa.ipynb #203664fc
 FIRST, MOST = 64, 192 # Place where answers begin; places there are
 
 class SmallQA(nn.Module):
@@ -90,13 +90,15 @@ class SmallQA(nn.Module):
         x = self.decoder(self.word(ids)+self.place(at), memory, later, tgt_key_padding_mask=silent)
         return x[:,asked.shape[1]:] @ self.word.weight.T
 
+    def spelt(self, text): return self.tokenizer(text).input_ids[1:]
+
     def begun(self, said):
         "Return ids of answers that begin with [DEC]."
         said = said.clone()
         said[:,0] = self.tokenizer.bos_token_id
         return said
 
-    def loss(self, seen, questions, answers):
+    def loss(self, seen, questions, answers, **more):
         "Return the cross-entropy of the answers' tokens."
         said = self.begun(self.rows(answers))
         z = self(seen, self.rows(questions), said)[:,:-1]
@@ -112,7 +114,7 @@ class SmallQA(nn.Module):
         "Answer questions in one batch."
         asked, end, pad = self.rows(questions), self.tokenizer.sep_token_id, self.tokenizer.pad_token_id
         said = torch.full((len(questions), 1), self.tokenizer.bos_token_id, device=self.device)
-        may = guide(trees_of(self.tokenizer, only or [None]*len(questions)), 1, pad, len(self.tokenizer))
+        may = guide(trees_of(self.spelt, only or [None]*len(questions)), 1, pad, len(self.tokenizer))
         for _ in range(MOST-FIRST-1):
             z = self(seen, asked, said)[:,-1]
             if only: z = held(z, may, said)
@@ -129,14 +131,14 @@ def held(logits, may, said):
     return out
 
 def trees_of(
-    tokenizer,
-    only, # Of each sequence: tuple of sentences, or None
+    encode, # f(sentence) -> ids, the end among them
+    only,   # Of each sequence: tuple of sentences, or None
 ): # list of trees, see `rsqi.wording.tree`
     "Return sentences as trees of tokens, each worked out once."
-    known = {s: tree([tokenizer(t).input_ids[1:] for t in s]) for s in {*only}-{None}}
+    known = {s: tree(map(encode, s)) for s in {*only}-{None}}
     return [known.get(s) for s in only]
 
-# %% ../nbs/93_small_qa.ipynb #e5445a53
+# %% ../nbs/93_small_qa.ipynb #d8e68ca3
 SIZES = dict(width=192, layers=3, heads=4)
 
 def new_small(

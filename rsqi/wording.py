@@ -6,7 +6,7 @@
 __all__ = ['SHARES', 'LONGEST', 'ASIDES', 'COLUMNS', 'sentences', 'language', 'taught', 'as_taught', 'tree', 'guide', 'prompts',
            'definitions', 'tidied', 'read_pairs']
 
-# %% ../nbs/78_wording.ipynb #c616a203
+# %% ../nbs/78_wording.ipynb #4b755f56
 import json, re, tomllib
 from functools import lru_cache
 from importlib.resources import files
@@ -16,12 +16,13 @@ from .pairs import AREAS, Facts, Pair, Presence, answer, answer_any, words
 from .refusals import Refused, refusing
 from .taxonomy import default_taxonomy
 
-# %% ../nbs/78_wording.ipynb #e178c13c
+# %% ../nbs/78_wording.ipynb #273ead1d
 SHARES = (AREAS[0], AREAS[1], AREAS[2], 0.) # One of each size, as shares of the ground
 
 def _variants(defect):
     "Yield a `Presence` for each thing that can be said of a defect."
     yield Presence(defect, False, 0, 0., 0)
+    yield Presence(defect, True) # nobody knows where
     ways = ('horizontal','vertical','oblique','bent') if defect.family=='boundary' else (None,)
     shares = SHARES if defect.family=='region' else (AREAS[0],)
     for count,share,place,run in product((1,) if defect.family=='boundary' else (1,2), shares, range(9), ways):
@@ -38,7 +39,7 @@ def sentences(
     sets = product((False,True), repeat=len(tax))
     return tuple(answer_any(Facts(tuple(Presence(d, b) for d,b in zip(tax, some))), lang) for some in sets)
 
-# %% ../nbs/78_wording.ipynb #4a77493b
+# %% ../nbs/78_wording.ipynb #290ee5d2
 def language(text):
     "Return `zh` where a text has a Chinese character, else `en`."
     return 'zh' if re.search('[\u3400-\u9fff]', text) else 'en'
@@ -67,7 +68,7 @@ def as_taught(
     d = default_taxonomy()[about[0]]
     return said[d.family]['ask'].format(name=getattr(d, lang).lower()), sentences(d.key, lang)
 
-# %% ../nbs/78_wording.ipynb #aa9ed0ed
+# %% ../nbs/78_wording.ipynb #08e10753
 def tree(
     rows, # Lists of token ids, each with its end
 ): # {id: {id: ...}}
@@ -92,7 +93,7 @@ def guide(
         return list(node) or [end]
     return _open
 
-# %% ../nbs/78_wording.ipynb #d6cb7f08
+# %% ../nbs/78_wording.ipynb #88241f4c
 @lru_cache(maxsize=1)
 def prompts():
     "Return the tables of `prompts.toml`."
@@ -110,7 +111,7 @@ def definitions(
     lines = [f"{getattr(tax[k], lang)}{'：' if lang=='zh' else ': '}{getattr(tax[k], f'definition_{lang}')}" for k in keys]
     return prompts()[lang]['knowledge'].format(lines=end.join(lines)) if lines else ''
 
-# %% ../nbs/78_wording.ipynb #e9e1c64d
+# %% ../nbs/78_wording.ipynb #2e181c57
 LONGEST = 1000 # Characters of an answer that are kept
 ASIDES  = re.compile(r'<think>.*?(?:</think>|$)|^.*?</think>|<\|[^<>|]{1,40}\|>|</?(?:answer|think)>', re.S)
 
@@ -122,7 +123,7 @@ def tidied(text):
     text = re.sub(r' +(?=[,.;:?!%)])', '', text).replace(' - ', '-')
     return text[:LONGEST]+'…' if len(text)>LONGEST else text
 
-# %% ../nbs/78_wording.ipynb #891f8e8e
+# %% ../nbs/78_wording.ipynb #d3de3ce8
 COLUMNS = 'id', 'question', 'answer', 'kind', 'defect', 'lang'
 
 def read_pairs(
