@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['CHATML', 'GLM', 'LLAVA', 'QWEN_MARKS', 'GLM_MARKS', 'QWEN', 'SMALL', 'EXTRA', 'PROJECTIONS', 'HOW', 'ChatQA',
-           'letters', 'letter_tokenizer', 'small_config', 'small_chat', 'peft', 'lora_targets', 'adapted', 'with_lora',
-           'processor_of', 'picture_only', 'open_base', 'open_chat']
+           'letters', 'letter_tokenizer', 'small_config', 'small_chat', 'peft', 'quiet', 'lora_targets', 'adapted',
+           'with_lora', 'processor_of', 'picture_only', 'open_base', 'open_chat']
 
-# %% ../nbs/95_chat_qa.ipynb #027d9abb
-import re
+# %% ../nbs/95_chat_qa.ipynb #076aa012
+import re, warnings
+from contextlib import contextmanager
 from importlib.util import find_spec
 import torch
 from .engine import ModelError
@@ -20,7 +21,7 @@ from .torch_guard import transformers
 from .vqa import ADAPTER, check_memory, kind_of, opener, read_card, vqa_folder, weights_of, within_memory
 from .wording import guide, language, prompts, sentences, tidied
 
-# %% ../nbs/95_chat_qa.ipynb #2cb40d02
+# %% ../nbs/95_chat_qa.ipynb #8fe5d8b8
 class ChatQA:
     "A chat model, asked about pictures."
     role, frozen = 'answerer', False
@@ -91,7 +92,7 @@ class ChatQA:
         only=None,    # Of each: sentences it may say, or None for any
         told=None,    # Of each: what is told beside it
         history=None, # Of each: earlier (question, answer)
-        longest=160,  # Tokens
+        longest=128,  # Tokens
     ): # list of str
         "Answer questions in one batch."
         prompt = self.asked(seen, questions, told, history)
@@ -102,7 +103,7 @@ class ChatQA:
             ids = self.net.generate(**prompt, max_new_tokens=longest, do_sample=False, num_beams=1, pad_token_id=self.tokenizer.pad_token_id, **may)
         return [tidied(t) for t in self.tokenizer.batch_decode(ids[:,skip:], skip_special_tokens=True)]
 
-# %% ../nbs/95_chat_qa.ipynb #09d3f1e6
+# %% ../nbs/95_chat_qa.ipynb #164e9b03
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for c in m.content %}{% if c.type=='image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 GLM    = "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{% for c in m.content %}{% if c.type=='image' %}<|begin_of_image|><|image|><|end_of_image|>{% else %}{{ c.text }}{% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 LLAVA  = "{% for m in messages %}{{ m.role | upper }}: {% for c in m.content %}{% if c.type=='image' %}<image>\n{% else %}{{ c.text }}{% endif %}{% endfor %}{% if m.role=='assistant' %}</s>{% else %} {% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT: {% endif %}"
@@ -167,7 +168,7 @@ def small_chat(
     make = getattr(lib, lib.models.auto.processing_auto.PROCESSOR_MAPPING_NAMES[kind])
     return ChatQA(net.eval(), make(image_processor=getattr(lib, about['picture'])(**size), tokenizer=tokenizer, chat_template=about['template'], **more), lang)
 
-# %% ../nbs/95_chat_qa.ipynb #61220c4c
+# %% ../nbs/95_chat_qa.ipynb #9dd0d110
 EXTRA = 'peft', 'accelerate'
 PROJECTIONS = r'self_attn\.(?:q|k|v|o|qkv)_proj'
 
@@ -178,6 +179,13 @@ def peft():
     transformers()
     import peft as found
     return found
+
+@contextmanager
+def quiet():
+    "Leave out what the two libraries warn each other of."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        yield
 
 def lora_targets(net):
     "Return the regular expression of the projections of the even-numbered language layers."
@@ -194,14 +202,16 @@ def with_lora(
 ): # The same with LoRA
     "Put LoRA on the even-numbered language layers; raise `ModelError` where it would hit another, or none."
     lib = peft()
-    try: net = lib.get_peft_model(net, lib.LoraConfig(r=rank, lora_alpha=2*rank, target_modules=lora_targets(net), task_type='CAUSAL_LM'))
+    config = lib.LoraConfig(r=rank, lora_alpha=2*rank, target_modules=lora_targets(net), task_type='CAUSAL_LM')
+    try:
+        with quiet(): net = lib.get_peft_model(net, config)
     except ValueError as e: raise ModelError(f'no language layers for LoRA are found ({why(e)}); name another model, or teach all of it: --rank 0') from e
     names = adapted(net)
     wrong = [n for n in names if re.search('vis|image|audio', n) or int(re.search(r'layers\.(\d+)\.', n)[1])%2]
     if wrong or not names: raise ModelError(f'LoRA would hit {wrong[:1] or "nothing"}; name another model')
     return net
 
-# %% ../nbs/95_chat_qa.ipynb #698f6352
+# %% ../nbs/95_chat_qa.ipynb #be4b739e
 HOW = dict(local_files_only=True, trust_remote_code=False)
 
 def processor_of(folder):
@@ -245,5 +255,5 @@ def open_chat(folder, card, device):
     if kind!='chat' or (base/ADAPTER).is_file(): raise ModelError(f"{folder} names {card['base']} as its base, which is no whole chat model; copy both again")
     check_memory(card['base'], sum(f.stat().st_size for f in weights_of(base)), device)
     model = open_base(base, card.get('lang', 'zh'), device)
-    model.net = peft().PeftModel.from_pretrained(model.net, str(folder), use_safetensors=True).eval()
+    with quiet(): model.net = peft().PeftModel.from_pretrained(model.net, str(folder), use_safetensors=True).eval()
     return model

@@ -6,7 +6,7 @@
 __all__ = ['CELLS', 'SEEN', 'FIRST', 'MOST', 'SIZES', 'Trunk', 'question_words', 'SmallQA', 'held', 'trees_of', 'new_small',
            'build_small', 'open_small']
 
-# %% ../nbs/93_small_qa.ipynb #18f200d4
+# %% ../nbs/93_small_qa.ipynb #026d9ba3
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from .taxonomy import default_taxonomy
 from .vqa import opener
 from .wording import guide, sentences, tidied, tree
 
-# %% ../nbs/93_small_qa.ipynb #4388f669
+# %% ../nbs/93_small_qa.ipynb #cc5854bc
 CELLS, SEEN = 12, 256 # Cells a side; numbers a cell
 
 class Trunk(nn.Module):
@@ -40,7 +40,7 @@ class Trunk(nn.Module):
         mean, most = F.adaptive_avg_pool2d, F.adaptive_max_pool2d
         return torch.cat([f(m, CELLS) for f,m in ((mean,joined), (most,joined), (mean,deep))], 1).flatten(2).mT
 
-# %% ../nbs/93_small_qa.ipynb #896ab695
+# %% ../nbs/93_small_qa.ipynb #bac8989e
 def question_words():
     "Return a tokenizer for every question and answer of the templates, Chinese and English."
     told = [words(lang)[d.family]['ask'].format(name=getattr(d, lang)) for lang in ('zh','en') for d in default_taxonomy()]
@@ -48,7 +48,7 @@ def question_words():
     keys = None, *default_taxonomy().keys
     return words_of([*told, *(s for lang in ('zh','en') for k in keys for s in sentences(k, lang))])
 
-# %% ../nbs/93_small_qa.ipynb #203664fc
+# %% ../nbs/93_small_qa.ipynb #58407812
 FIRST, MOST = 64, 192 # Place where answers begin; places there are
 
 class SmallQA(nn.Module):
@@ -73,7 +73,7 @@ class SmallQA(nn.Module):
 
     def see(self, images):
         "Return what is seen in each image (h,w,3) u8: (144,256) f16."
-        blocks = (torch.from_numpy(padded(np.ascontiguousarray(i)[None])).to(self.device) for i in images)
+        blocks = (torch.from_numpy(padded(np.array(i)[None])).to(self.device) for i in images)
         return [self.trunk(b)[0].half().cpu() for b in blocks]
 
     def rows(self, texts):
@@ -138,7 +138,7 @@ def trees_of(
     known = {s: tree(map(encode, s)) for s in {*only}-{None}}
     return [known.get(s) for s in only]
 
-# %% ../nbs/93_small_qa.ipynb #d8e68ca3
+# %% ../nbs/93_small_qa.ipynb #fcec20df
 SIZES = dict(width=192, layers=3, heads=4)
 
 def new_small(

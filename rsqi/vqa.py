@@ -6,7 +6,7 @@
 __all__ = ['FILES', 'ADAPTER', 'LATER', 'BLIPS', 'openers', 'vqa_folder', 'read_card', 'opener', 'chat_types', 'kind_of',
            'free_memory', 'check_memory', 'within_memory', 'weights_of', 'open_vqa']
 
-# %% ../nbs/87_vqa.ipynb #6ed9f443
+# %% ../nbs/87_vqa.ipynb #903fdc84
 import json, re
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,7 +15,7 @@ from pathlib import Path
 from .engine import FETCHED, REPOSITORY, ModelError, hub_folder
 from .raster import why
 
-# %% ../nbs/87_vqa.ipynb #a87e2ad3
+# %% ../nbs/87_vqa.ipynb #ab13d169
 FILES   = *FETCHED, '*.jinja', '*.model' # Of a repository; the last holds the words of some tokenizers
 ADAPTER = 'adapter_config.json'
 
@@ -34,7 +34,7 @@ def read_card(folder, file='config.json'):
     try: return dict(json.loads((Path(folder)/file).read_text(encoding='utf-8')))
     except (OSError, ValueError, TypeError) as e: raise ModelError(f'{Path(folder)/file} cannot be read ({why(e)}); copy the model again') from e
 
-# %% ../nbs/87_vqa.ipynb #635ad86a
+# %% ../nbs/87_vqa.ipynb #5172b32d
 LATER = 'rsqi.small_qa', 'rsqi.blip_qa', 'rsqi.chat_qa' # The chapters that open them
 BLIPS = 'BlipForQuestionAnswering', 'BlipForConditionalGeneration'
 
@@ -69,7 +69,7 @@ def kind_of(
     hint = ' (its own code is not run)' if card.get('auto_map') else ''
     raise ModelError(f'{folder} holds {made}{hint}, which answers no questions; name one of rsqi train qa, a BLIP, or a chat model that sees')
 
-# %% ../nbs/87_vqa.ipynb #662dd6c1
+# %% ../nbs/87_vqa.ipynb #bd25bb18
 def free_memory(device='cpu'):
     "Return how many bytes a device has left; None where nobody knows."
     if device.startswith('cuda'):
@@ -103,7 +103,7 @@ def weights_of(folder):
     if not found: raise ModelError(f'{folder} holds no safetensors; if it has a pickle: rsqi model convert {folder}')
     return found
 
-# %% ../nbs/87_vqa.ipynb #398f3730
+# %% ../nbs/87_vqa.ipynb #bb28b5cc
 def open_vqa(
     name,          # A folder, or a repository of the Hub
     device='auto', # auto, cpu, cuda or cuda:N

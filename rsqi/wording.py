@@ -6,7 +6,7 @@
 __all__ = ['SHARES', 'LONGEST', 'ASIDES', 'COLUMNS', 'sentences', 'language', 'taught', 'as_taught', 'tree', 'guide', 'prompts',
            'definitions', 'tidied', 'read_pairs']
 
-# %% ../nbs/78_wording.ipynb #4b755f56
+# %% ../nbs/78_wording.ipynb #e0dc2d89
 import json, re, tomllib
 from functools import lru_cache
 from importlib.resources import files
@@ -16,7 +16,7 @@ from .pairs import AREAS, Facts, Pair, Presence, answer, answer_any, words
 from .refusals import Refused, refusing
 from .taxonomy import default_taxonomy
 
-# %% ../nbs/78_wording.ipynb #273ead1d
+# %% ../nbs/78_wording.ipynb #b03613cb
 SHARES = (AREAS[0], AREAS[1], AREAS[2], 0.) # One of each size, as shares of the ground
 
 def _variants(defect):
@@ -39,7 +39,7 @@ def sentences(
     sets = product((False,True), repeat=len(tax))
     return tuple(answer_any(Facts(tuple(Presence(d, b) for d,b in zip(tax, some))), lang) for some in sets)
 
-# %% ../nbs/78_wording.ipynb #290ee5d2
+# %% ../nbs/78_wording.ipynb #8fc7f872
 def language(text):
     "Return `zh` where a text has a Chinese character, else `en`."
     return 'zh' if re.search('[\u3400-\u9fff]', text) else 'en'
@@ -68,7 +68,7 @@ def as_taught(
     d = default_taxonomy()[about[0]]
     return said[d.family]['ask'].format(name=getattr(d, lang).lower()), sentences(d.key, lang)
 
-# %% ../nbs/78_wording.ipynb #08e10753
+# %% ../nbs/78_wording.ipynb #f1cfa060
 def tree(
     rows, # Lists of token ids, each with its end
 ): # {id: {id: ...}}
@@ -93,7 +93,7 @@ def guide(
         return list(node) or [end]
     return _open
 
-# %% ../nbs/78_wording.ipynb #88241f4c
+# %% ../nbs/78_wording.ipynb #85a0e799
 @lru_cache(maxsize=1)
 def prompts():
     "Return the tables of `prompts.toml`."
@@ -111,7 +111,7 @@ def definitions(
     lines = [f"{getattr(tax[k], lang)}{'：' if lang=='zh' else ': '}{getattr(tax[k], f'definition_{lang}')}" for k in keys]
     return prompts()[lang]['knowledge'].format(lines=end.join(lines)) if lines else ''
 
-# %% ../nbs/78_wording.ipynb #2e181c57
+# %% ../nbs/78_wording.ipynb #3c0d2379
 LONGEST = 1000 # Characters of an answer that are kept
 ASIDES  = re.compile(r'<think>.*?(?:</think>|$)|^.*?</think>|<\|[^<>|]{1,40}\|>|</?(?:answer|think)>', re.S)
 
@@ -121,9 +121,10 @@ def tidied(text):
     text = ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())
     text = re.sub(r' ?(?=[^\x00-\x7f])|(?<=[^\x00-\x7f]) ?', '', text) if language(text)=='zh' else text
     text = re.sub(r' +(?=[,.;:?!%)])', '', text).replace(' - ', '-')
+    text = text[:1].upper()+text[1:]
     return text[:LONGEST]+'…' if len(text)>LONGEST else text
 
-# %% ../nbs/78_wording.ipynb #d3de3ce8
+# %% ../nbs/78_wording.ipynb #d1fc234f
 COLUMNS = 'id', 'question', 'answer', 'kind', 'defect', 'lang'
 
 def read_pairs(
