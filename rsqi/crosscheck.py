@@ -5,20 +5,18 @@
 # %% auto #0
 __all__ = ['PARTS', 'KNOWLEDGE', 'first_word', 'claims', 'disputes', 'Testimony', 'Conversation']
 
-# %% ../nbs/80_crosscheck.ipynb #a6d3cd61
+# %% ../nbs/80_crosscheck.ipynb #7486bc03
 import re
 from dataclasses import asdict, dataclass
 from html import escape
 import numpy as np
 from .dialogue import Answer, Session
 from .intents import understand
-from .intents import words as heard
-from .pairs import answer, answer_any, labels_of, listed, name_of, normalise, words
+from .pairs import answer, answer_any, labels_of, listed, name_of, named, normalise, words
 from .refusals import Refused
-from .taxonomy import default_taxonomy
 from .wording import as_taught, definitions, prompts
 
-# %% ../nbs/80_crosscheck.ipynb #240b7d11
+# %% ../nbs/80_crosscheck.ipynb #eb142142
 def first_word(text, lang):
     "Return whether a text begins with yes or no: True, False, or None."
     text = normalise(text)
@@ -31,14 +29,13 @@ def claims(
     lang, # `zh` or `en`
 ): # {row of the table of defects: whether it is said to be there}
     "Return which defects an answer affirms or denies."
-    named = lambda t: {default_taxonomy()[w.value].value-1 for w in heard(t) if w.kind=='name'}
     affirmed, yes = labels_of(text), first_word(text, lang)
     found = {k: bool(affirmed[k]) for k in named(text)}
     asked = named(question)
     if not found and len(asked)==1 and yes is not None: found = dict.fromkeys(asked, yes)
     return found
 
-# %% ../nbs/80_crosscheck.ipynb #980554f2
+# %% ../nbs/80_crosscheck.ipynb #887fbb24
 PARTS = 'position', 'direction', 'area', 'count'
 
 def _said(part, text, lang):
@@ -85,7 +82,7 @@ def disputes(
     if len(affirmed)==1 and affirmed<=there: out += _parts(known.presences[[*affirmed][0]], text, lang)
     return tuple(out)
 
-# %% ../nbs/80_crosscheck.ipynb #216c4e24
+# %% ../nbs/80_crosscheck.ipynb #640fbbed
 @dataclass(frozen=True)
 class Testimony:
     "What a model says to a question, beside what was measured."
@@ -121,7 +118,7 @@ class Testimony:
         said, verdict = escape(self.text or '–'), escape(self.verdict)
         return f'<dl lang="{self.lang}"><dt>{escape(self.question)}</dt><dd>{said}<br><small style="color:{tone}">{verdict}</small></dd></dl>'
 
-# %% ../nbs/80_crosscheck.ipynb #136719ca
+# %% ../nbs/80_crosscheck.ipynb #22a095bd
 KNOWLEDGE = 'none', 'definitions', 'findings'
 
 class Conversation:

@@ -6,7 +6,7 @@
 __all__ = ['FILES', 'ADAPTER', 'LATER', 'BLIPS', 'openers', 'vqa_folder', 'read_card', 'opener', 'chat_types', 'kind_of',
            'free_memory', 'check_memory', 'within_memory', 'weights_of', 'open_vqa']
 
-# %% ../nbs/87_vqa.ipynb #903fdc84
+# %% ../nbs/87_vqa.ipynb #352d5394
 import json, re
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from .engine import FETCHED, REPOSITORY, ModelError, hub_folder
 from .raster import why
+from .refusals import Refused
 
-# %% ../nbs/87_vqa.ipynb #ab13d169
+# %% ../nbs/87_vqa.ipynb #581e7348
 FILES   = *FETCHED, '*.jinja', '*.model' # Of a repository; the last holds the words of some tokenizers
 ADAPTER = 'adapter_config.json'
 
@@ -34,7 +35,7 @@ def read_card(folder, file='config.json'):
     try: return dict(json.loads((Path(folder)/file).read_text(encoding='utf-8')))
     except (OSError, ValueError, TypeError) as e: raise ModelError(f'{Path(folder)/file} cannot be read ({why(e)}); copy the model again') from e
 
-# %% ../nbs/87_vqa.ipynb #5172b32d
+# %% ../nbs/87_vqa.ipynb #45d2e885
 LATER = 'rsqi.small_qa', 'rsqi.blip_qa', 'rsqi.chat_qa' # The chapters that open them
 BLIPS = 'BlipForQuestionAnswering', 'BlipForConditionalGeneration'
 
@@ -69,7 +70,7 @@ def kind_of(
     hint = ' (its own code is not run)' if card.get('auto_map') else ''
     raise ModelError(f'{folder} holds {made}{hint}, which answers no questions; name one of rsqi train qa, a BLIP, or a chat model that sees')
 
-# %% ../nbs/87_vqa.ipynb #bd25bb18
+# %% ../nbs/87_vqa.ipynb #d0381718
 def free_memory(device='cpu'):
     "Return how many bytes a device has left; None where nobody knows."
     if device.startswith('cuda'):
@@ -103,7 +104,7 @@ def weights_of(folder):
     if not found: raise ModelError(f'{folder} holds no safetensors; if it has a pickle: rsqi model convert {folder}')
     return found
 
-# %% ../nbs/87_vqa.ipynb #bb28b5cc
+# %% ../nbs/87_vqa.ipynb #ddad893e
 def open_vqa(
     name,          # A folder, or a repository of the Hub
     device='auto', # auto, cpu, cuda or cuda:N
@@ -116,8 +117,8 @@ def open_vqa(
     check_memory(name, sum(f.stat().st_size for f in weights_of(folder)), device)
     try:
         with within_memory(name): model = openers[kind](folder, card, device)
-    except (ValueError, ImportError, OSError, KeyError, AttributeError, TypeError, RuntimeError) as e:
-        if isinstance(e, ModelError) or type(e).__name__=='Refused': raise
+    except (ModelError, Refused): raise
+    except Exception as e: # whatever a damaged file makes of the libraries
         raise ModelError(f'{name} cannot be opened ({why(e)}); copy it again or name another') from e
     model.name = Path(name).name if Path(name).is_dir() else str(name)
     return model
