@@ -302,8 +302,7 @@ def labels_of(
         if sentence: asked = [row for row,_ in said] if asks else []
     return found[:-1]
 
-def named(text, taxonomy=None):
-    "Return the rows in the table of the defects that a text names, whatever it says of them."
+def named(text, taxonomy=None): # Rows in the table of the defects that a text names, whatever it says of them
     return {w.row for w in _heard(text, taxonomy or default_taxonomy()) if w.row>=0}
 
 # %% ../nbs/42_pairs.ipynb #6e694f21

@@ -1,6 +1,7 @@
 "Models that answer beside the findings: opened, taught, checked; and nothing that anybody writes into a question or a file is obeyed."
-import hashlib, json, os, shutil
+import hashlib, json, shutil
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pytest
 from rsqi.cli import main
@@ -13,6 +14,8 @@ from rsqi.wording import as_taught, sentences, tidied
 
 TAX = default_taxonomy()
 pytestmark = pytest.mark.filterwarnings('ignore::rasterio.errors.NotGeoreferencedWarning', 'ignore::FutureWarning')
+
+needs_peft = pytest.mark.skipif(not find_spec('peft'), reason='the extra [vlm] is not installed')
 
 class Parrot:
     "Says what it is given to say, and remembers what it was asked."
@@ -172,6 +175,7 @@ def test_damaged_pairs(capsys, blocks, tmp_path, line):
 
 # --- LoRA
 
+@needs_peft
 def test_lora_hits_even_language_layers_and_nothing_else():
     "For each family, at another depth than the chapter's; PEFT's own way to number layers hits the image encoder of LLaVA."
     import re, peft
@@ -183,6 +187,7 @@ def test_lora_hits_even_language_layers_and_nothing_else():
     config = peft.LoraConfig(r=2, target_modules=['q_proj'], layers_to_transform=[0,2], layers_pattern='layers')
     assert any('vision' in n for n in adapted(peft.get_peft_model(small_chat('llava', width=32, layers=5).net, config)))
 
+@needs_peft
 def test_another_shape_is_refused():
     import torch
     from types import SimpleNamespace
@@ -191,6 +196,7 @@ def test_another_shape_is_refused():
     net.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(num_hidden_layers=4))
     with pytest.raises(ModelError, match='no language layers'): with_lora(net)
 
+@needs_peft
 def test_an_adapter_moves_with_its_base(chat, blocks, folder, tmp_path, capsys):
     base = shutil.copytree(chat, tmp_path/'甲/底座')
     argv = 'train', 'qa', '--data', blocks, '--out', tmp_path/'甲/适配', '--model', base, '--steps', 1, '--batch', 2, '--quiet'
