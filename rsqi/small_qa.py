@@ -6,7 +6,7 @@
 __all__ = ['CELLS', 'SEEN', 'FIRST', 'MOST', 'SIZES', 'Trunk', 'question_words', 'SmallQA', 'held', 'trees_of', 'new_small',
            'build_small', 'open_small']
 
-# %% ../nbs/93_small_qa.ipynb #2a74b8b7
+# %% ../nbs/93_small_qa.ipynb #7c632e02
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from .taxonomy import default_taxonomy
 from .vqa import opener
 from .wording import guide, sentences, tidied, tree
 
-# %% ../nbs/93_small_qa.ipynb #84a62867
+# %% ../nbs/93_small_qa.ipynb #3812cb28
 CELLS, SEEN = 12, 256 # Cells a side; numbers a cell
 
 class Trunk(nn.Module):
@@ -40,7 +40,7 @@ class Trunk(nn.Module):
         mean, most = F.adaptive_avg_pool2d, F.adaptive_max_pool2d
         return torch.cat([f(m, CELLS) for f,m in ((mean,joined), (most,joined), (mean,deep))], 1).flatten(2).mT
 
-# %% ../nbs/93_small_qa.ipynb #f66770d5
+# %% ../nbs/93_small_qa.ipynb #40fe5214
 def question_words():
     "Return a tokenizer for every question and answer of the templates, Chinese and English."
     told = [words(lang)[d.family]['ask'].format(name=getattr(d, lang)) for lang in ('zh','en') for d in default_taxonomy()]
@@ -48,7 +48,7 @@ def question_words():
     keys = None, *default_taxonomy().keys
     return words_of([*told, *(s for lang in ('zh','en') for k in keys for s in sentences(k, lang))])
 
-# %% ../nbs/93_small_qa.ipynb #2b1023d2
+# %% ../nbs/93_small_qa.ipynb #95157517
 FIRST, MOST = 64, 192 # Place where answers begin; places there are
 
 class SmallQA(nn.Module):
@@ -64,7 +64,7 @@ class SmallQA(nn.Module):
         self.trunk, self.tokenizer, self.lang, self.name = Trunk(net), tokenizer, lang, 'small'
         self.look, self.cell = nn.Linear(SEEN, width), nn.Parameter(torch.randn(CELLS*CELLS, width)*.02)
         self.word, self.place = nn.Embedding(len(tokenizer), width), nn.Embedding(MOST, width)
-        nn.init.normal_(self.word.weight, std=.02)
+        for table in self.word, self.place: nn.init.normal_(table.weight, std=.02) # or places drown the words
         layer = nn.TransformerDecoderLayer(width, heads, 4*width, .1, batch_first=True, norm_first=True)
         self.decoder = nn.TransformerDecoder(layer, layers, nn.LayerNorm(width))
 
@@ -138,7 +138,7 @@ def trees_of(
     known = {s: tree(map(encode, s)) for s in {*only}-{None}}
     return [known.get(s) for s in only]
 
-# %% ../nbs/93_small_qa.ipynb #036abc39
+# %% ../nbs/93_small_qa.ipynb #5b520b19
 SIZES = dict(width=192, layers=3, heads=4)
 
 def new_small(

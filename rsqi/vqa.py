@@ -6,7 +6,7 @@
 __all__ = ['FILES', 'ADAPTER', 'LATER', 'BLIPS', 'openers', 'vqa_folder', 'read_card', 'opener', 'chat_types', 'kind_of',
            'free_memory', 'check_memory', 'within_memory', 'weights_of', 'open_vqa']
 
-# %% ../nbs/87_vqa.ipynb #352d5394
+# %% ../nbs/87_vqa.ipynb #2d430f8f
 import json, re
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,7 +16,7 @@ from .engine import FETCHED, REPOSITORY, ModelError, hub_folder
 from .raster import why
 from .refusals import Refused
 
-# %% ../nbs/87_vqa.ipynb #581e7348
+# %% ../nbs/87_vqa.ipynb #803d50eb
 FILES   = *FETCHED, '*.jinja', '*.model' # Of a repository; the last holds the words of some tokenizers
 ADAPTER = 'adapter_config.json'
 
@@ -35,7 +35,7 @@ def read_card(folder, file='config.json'):
     try: return dict(json.loads((Path(folder)/file).read_text(encoding='utf-8')))
     except (OSError, ValueError, TypeError) as e: raise ModelError(f'{Path(folder)/file} cannot be read ({why(e)}); copy the model again') from e
 
-# %% ../nbs/87_vqa.ipynb #45d2e885
+# %% ../nbs/87_vqa.ipynb #c8b37fc1
 LATER = 'rsqi.small_qa', 'rsqi.blip_qa', 'rsqi.chat_qa' # The chapters that open them
 BLIPS = 'BlipForQuestionAnswering', 'BlipForConditionalGeneration'
 
@@ -70,7 +70,7 @@ def kind_of(
     hint = ' (its own code is not run)' if card.get('auto_map') else ''
     raise ModelError(f'{folder} holds {made}{hint}, which answers no questions; name one of rsqi train qa, a BLIP, or a chat model that sees')
 
-# %% ../nbs/87_vqa.ipynb #d0381718
+# %% ../nbs/87_vqa.ipynb #57373051
 def free_memory(device='cpu'):
     "Return how many bytes a device has left; None where nobody knows."
     if device.startswith('cuda'):
@@ -104,7 +104,7 @@ def weights_of(folder):
     if not found: raise ModelError(f'{folder} holds no safetensors; if it has a pickle: rsqi model convert {folder}')
     return found
 
-# %% ../nbs/87_vqa.ipynb #ddad893e
+# %% ../nbs/87_vqa.ipynb #6ff6e738
 def open_vqa(
     name,          # A folder, or a repository of the Hub
     device='auto', # auto, cpu, cuda or cuda:N
