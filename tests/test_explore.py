@@ -28,7 +28,8 @@ def work(chromium, tmp_path_factory):
     mild = re.sub(r'weight *= *[\d.]+', 'weight = 0.5', (ROOT/'rsqi/policies/area_linear.toml').read_text(encoding='utf-8'))
     (folder/'mild.toml').write_text(mild, encoding='utf-8') # so that the score is not 0 whatever is said
     inspect_scene(folder/'影像.tif', folder/'影像.rsqi', Config(keep_logits=True, policy=folder/'mild.toml'))
-    cells = ["from rsqi import explore\nreview = explore('影像.rsqi', who='王')\nreview", "from rsqi.explore import tune\nknobs = tune('影像.rsqi')\nknobs"]
+    model = "class Parrot:\n    name = '<i>模型</i>'\n    def see(self, images): return images\n    def say(self, *asked, **more): return ['否,没有<b>阴影</b>。']\n"
+    cells = [model+"from rsqi import explore\nreview = explore('影像.rsqi', who='王', model=Parrot())\nreview", "from rsqi.explore import tune\nknobs = tune('影像.rsqi')\nknobs"]
     kernel = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'))
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=kernel), folder/'看.ipynb')
     return folder
@@ -137,6 +138,10 @@ def test_an_answer_points_to_the_picture(tab):
     assert before['selected']!=number
     cite.click()
     until(tab, '.rsqi-viewer', 0, f"d.selected=='{number}' && +d.drawn>{before['drawn']}")
+    said = panel.locator('.said[data-model=disputed]')                   # the model under it, in its own time; its words stay words
+    said.wait_for()
+    assert all(w in said.inner_text() for w in ('<i>模型</i>', '<b>阴影</b>')) and said.locator('li').count()==2
+    if shots := os.environ.get('RSQI_SHOTS'): panel.screenshot(path=f'{shots}/ask.png')
     panel.locator('[data-tab=findings]').click()
 
 def test_a_report_of_what_people_left(tab, work):
