@@ -26,7 +26,7 @@ from .pairs import describe, facts
 from .progress import silent
 from .dataset import KIND, PAINTED, Example, Shards, seal
 from .audit import candidates, confirmed, look, opinion
-from .corrections import name_of_user
+from .config import name_of_user
 from .diffuse import examples_of
 from .inpaint import pictures_in, read_told
 
