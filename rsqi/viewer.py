@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'scene_of', 'drawable', 'defect_table', 'asset', 'noting', 'Viewer', 'view', 'inspection_of', 'picture_of',
-           'add_result', 'told_verdict', 'told_rows', 'Panel', 'side_by_side', 'PatchedMask', 'LiveMask']
+           'add_result', 'told_verdict', 'told_rows', 'Panel', 'Wall', 'side_by_side', 'PatchedMask', 'LiveMask']
 
 # %% ../nbs/88_viewer.ipynb #ae0783c9
 import threading
@@ -251,6 +251,13 @@ class Panel(anywidget.AnyWidget):
     height, selected, busy = Int(600).tag(sync=True), Int(-1).tag(sync=True), Bool(False).tag(sync=True)
     verdict = Dict().tag(sync=True)
     rows, queue, chat, controls, defects = (List().tag(sync=True) for _ in range(5))
+
+class Wall(anywidget.AnyWidget):
+    "Pictures in rows."
+    _esm, _css = asset('gallery.js'), asset('gallery.css')
+    rows, defects = (List().tag(sync=True) for _ in range(2))
+    lang, note, height = Unicode('en').tag(sync=True), Unicode('').tag(sync=True), Int(640).tag(sync=True)
+    picked = Unicode('').tag(sync=True)  # Id that is to be looked at
 
 def side_by_side(viewer, panel):
     "Return viewer and panel as one widget; what is selected in one is selected in the other."
