@@ -148,7 +148,7 @@ class Drawn(Supply):
     "Draws samples of drawn land, and of clean pictures that are given: what can be had without the data folder."
     def __init__(self,
         pictures=(), # Of (h,w,3) u8, clean
-        each=3,      # Sheets of drawn land of each kind
+        each=2,      # Sheets of drawn land of each kind
         clean=.2,    # Share of samples that are not given a defect
     ):
         self.clean, self.clouds, self.real, self.bank, self.drawn = clean, 0., [], None, drawn(each)
@@ -188,7 +188,7 @@ def teach(
     "Go on with a training from lessons and from what was known before."
     from rsqi.train import draw_exam, fit
     rest = Supply(plan.data, 'train', each=3) if plan.data else Drawn(clean_of(dataset))
-    yield from fit(plan, Lessons(dataset, rest, share), draw_exam(rest, plan, n=4), pretrained=False)
+    yield from fit(plan, Lessons(dataset, rest, share), draw_exam(rest, plan, n=2), pretrained=False)
 
 # %% ../nbs/87_lessons.ipynb #1c621883
 def train_options(p):
@@ -225,7 +225,7 @@ def train(args):
 def plan_of(args):
     "Return the `Plan` of the options."
     from rsqi.train import Plan
-    start = startable(args.start or 'default') if args.start or args.lessons else ''
+    start = startable(args.start or 'default', bool(args.lessons)) if args.start or args.lessons else ''
     steps, rate = args.steps or (120 if args.lessons else 5000), args.rate or (4e-4 if args.lessons else 2e-3)
     return Plan(data=args.data or '', out=args.out, start=start, steps=steps, rate=rate, every=args.every, workers=args.workers, seed=args.seed)
 
@@ -238,17 +238,17 @@ def publish(plan, args):
     release(out/'last.pt', out/'model', samples_for(plan.data, args.calibrate), card)
     return out/'model'
 
-def startable(name):
-    "Return where weights are to be read, a checkpoint or a model folder; refuse those that cannot be."
+def startable(name, whole=False):
+    "Return where weights are to be read, a checkpoint (unless a `whole` model is wanted) or a model folder; refuse those that cannot be."
     from rsqi.engine import model_folder
     from rsqi.train import start_weights
     try:
-        path = name if Path(name).is_file() else model_folder(name)
+        path = name if Path(name).is_file() and not whole else model_folder(name)
         start_weights(path)
         return str(path)
     except Exception as e:
         why = ' '.join(str(e).split())[:120]
-        raise Usage(f'{name} is no start ({why}); give a checkpoint or a model folder') from e
+        raise Usage(f"{name} is no start ({why}); give {'' if whole else 'a checkpoint or '}a model folder") from e
 
 def training_line(r, plan):
     "Return a report as a line."

@@ -131,8 +131,8 @@ def training(net):
         if isinstance(m, nn.BatchNorm2d): m.eval()
 
 def rate_at(step, plan):
-    "Warm up over 100 steps, then follow a cosine down to a fiftieth."
-    warm = min(1., (step+1)/100)
+    "Warm up over 100 steps, or a fifth of a short training, then follow a cosine down to a fiftieth."
+    warm = min(1., (step+1)/min(100, max(plan.steps/5, 1)))
     return float(plan.rate*warm*(.02+.98*(.5+.5*np.cos(np.pi*min(1., step/plan.steps)))))
 
 # %% ../nbs/22_train.ipynb #acac68cf
