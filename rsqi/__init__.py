@@ -5,7 +5,7 @@ import sys
 from types import ModuleType
 
 _HOME = dict(Scene='scene', Grid='grid', Taxonomy='taxonomy', Config='config', Inspection='inspection', inspect_scene='pipeline', report='report', ask='dialogue',
-             explore='explore', replay='replay', label='label', browse='label', view='viewer')
+             explore='explore', replay='replay', label='label', browse='label', gallery='label', view='viewer')
 __all__ = [*_HOME, '__version__']
 
 def __getattr__(name):

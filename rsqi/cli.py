@@ -6,9 +6,8 @@
 __all__ = ['commands', 'additions', 'LATER', 'CHOICES', 'command', 'addition', 'Parser', 'Usage', 'inspect_options',
            'page_options', 'config_options', 'number', 'positive', 'count', 'named', 'band_list', 'config_of',
            'inspect', 'conclude', 'say', 'pages', 'write_report', 'summary', 'sample_scene', 'demo_options', 'demo',
-           'simulate_options', 'simulate', 'whole', 'simulation_line', 'dataset_options', 'dataset', 'train_options',
-           'imagery', 'train', 'publish', 'startable', 'training_line', 'evaluate_options', 'evaluate_model', 'span',
-           'parser', 'main']
+           'simulate_options', 'simulate', 'whole', 'simulation_line', 'dataset_options', 'dataset', 'imagery',
+           'evaluate_options', 'evaluate_model', 'span', 'parser', 'main']
 
 # %% ../nbs/50_cli.ipynb #cc575515
 import argparse, os, sys
@@ -36,7 +35,7 @@ def addition(options):
         return f
     return _register
 
-LATER = ('results_desk', 'zoo_desk', 'workload_desk', 'augment_desk', 'review_desk', 'qa_desk') # Later chapters that bring some
+LATER = ('results_desk', 'zoo_desk', 'workload_desk', 'augment_desk', 'review_desk', 'qa_desk', 'lessons') # Later chapters that bring some
 
 class Parser(argparse.ArgumentParser):
     "Refuses in one line."
@@ -249,17 +248,6 @@ def dataset(args):
     return whole(lambda: run(args))
 
 # %% ../nbs/50_cli.ipynb #01a86b36
-def train_options(p):
-    p.add_argument('--data', metavar='DIR', required=True, help='folder of real imagery, laid out as splits.toml names it')
-    p.add_argument('--out', metavar='DIR', required=True, help='folder for checkpoints, log and the model')
-    p.add_argument('--start', '--from', dest='start', metavar='MODEL', default='', help='checkpoint or model folder to start from (default: ImageNet)')
-    p.add_argument('--steps', type=positive, default=5000, help='steps, three of 16 crops of 256 px to one of 4 crops of 512 px (default 5000)')
-    p.add_argument('--every', type=positive, default=200, help='steps between reports (default 200)')
-    p.add_argument('--workers', type=count, default=1, help='processes that draw samples (default 1)')
-    p.add_argument('--seed', type=count, default=0, help='seed of the samples and of the new layers (default 0)')
-    p.add_argument('--calibrate', type=positive, default=960, metavar='N',
-                   help='blocks to choose thresholds on when training ends (default 960)')
-
 def imagery(root, *splits):
     "Refuse a data folder without images of a split."
     from rsqi.crops import images_of, places
@@ -267,40 +255,6 @@ def imagery(root, *splits):
         if any(images_of(root, place) for place in places('ground', split)): continue
         raise Usage(f'{root} has no images of the {split} places; give the folder of imagery that splits.toml describes')
 
-@command('train compact', 'train the default network on simulated defects; run again to continue',
-         'rsqi train compact --data imagery --out runs/compact', train_options)
-def train(args):
-    from rsqi.pipeline import refusing
-    from rsqi.train import Plan, fit, rank
-    imagery(args.data, 'train', 'select')
-    plan = Plan(data=args.data, out=args.out, start=args.start, steps=args.steps, every=args.every, workers=args.workers, seed=args.seed)
-    if args.start: startable(args.start)
-    with refusing():
-        for r in fit(plan): print(training_line(r, plan), flush=True)
-        if rank()[0]==0: print(f'model: {publish(plan, args.calibrate)}')
-    return 0
-
-def publish(plan, n):
-    "Make a model folder of a finished training; return its path."
-    from rsqi.release import release, samples_for
-    out = Path(plan.out)
-    card = dict(name=out.name, gsd=[.02, 60], trained_steps=plan.steps, data=str(Path(plan.data).name), seed=plan.seed)
-    release(out/'last.pt', out/'model', samples_for(plan.data, n), card)
-    return out/'model'
-
-def startable(path):
-    "Refuse weights that cannot be read."
-    from rsqi.train import start_weights
-    try: start_weights(path)
-    except Exception as e:
-        why = ' '.join(str(e).split())[:120]
-        raise Usage(f'{path} is no start ({why}); give a checkpoint or a model folder') from e
-
-def training_line(r, plan):
-    "Return a report as a line."
-    left = (plan.steps-r['step'])*r['seconds']/plan.every/60
-    return (f"step {r['step']}/{plan.steps}  loss {sum(r['loss']):.3f}  macro F1 {r['f1']:.3f}  mIoU {r['miou']:.3f}  "
-            f"clean alarmed {r['alarms']:.0%}  {left:.0f} min left")
 
 # %% ../nbs/50_cli.ipynb #571f4cf5
 def evaluate_options(p):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST', 'AUTOMATIC', 'EDGE', 'COLOURS', 'naturalness', 'oddness', 'Mark', 'relatives', 'far_from', 'enlarged',
-           'copies', 'same_place', 'rank', 'numbers_of', 'decisions_in', 'curate', 'ranks_in', 'contact_sheet',
-           'painted_in', 'row_of', 'add_accepted']
+           'copies', 'same_place', 'rank', 'numbers_of', 'decisions_in', 'curate', 'decide', 'ranks_in',
+           'contact_sheet', 'painted_in', 'row_of', 'add_accepted']
 
 # %% ../nbs/83_curate.ipynb #0c2e432f
 import hashlib, json, os, shutil
@@ -26,7 +26,7 @@ from .pairs import describe, facts
 from .progress import silent
 from .dataset import KIND, PAINTED, Example, Shards, seal
 from .audit import candidates, confirmed, look, opinion
-from .corrections import name_of_user
+from .config import name_of_user
 from .diffuse import examples_of
 from .inpaint import pictures_in, read_told
 
@@ -176,9 +176,18 @@ def curate(
     yes, no = (numbers_of(t, pictures) for t in (accept, reject))
     if yes & no: raise Refused(f'{min(yes & no)} is both accepted and rejected; decide')
     at, by = datetime.now(timezone.utc).isoformat(timespec='seconds'), by or name_of_user()
+    def decided(known):
+        known |= {i: dict(accepted=i in yes, by=by, at=at) for i in yes | no}
+        return known | {i: dict(accepted=True, by=AUTOMATIC, at=at) for i in (_likeliest(folder, known, best) if best else ())}
+    return decide(folder, decided)
+
+def decide(
+    folder,
+    change, # f(decisions as they are) -> as they are to be; None stands for nobody's decision
+): # dict, see `decisions_in`
+    "Change decisions, whoever else changes some at the same time, and save them."
     with holding(folder):
-        known = decisions_in(folder) | {i: dict(accepted=i in yes, by=by, at=at) for i in yes | no}
-        if best: known |= {i: dict(accepted=True, by=AUTOMATIC, at=at) for i in _likeliest(folder, known, best)}
+        known = {i: v for i,v in change(decisions_in(folder)).items() if v is not None}
         put(Path(folder)/'decisions.json', (json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False)+'\n').encode())
     return known
 

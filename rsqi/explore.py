@@ -9,7 +9,7 @@ __all__ = ['KEYS', 'TOP', 'Explorer', 'Desk', 'explore', 'Tuner', 'tune', 'contr
 import os, threading
 from functools import cached_property
 import numpy as np
-from .corrections import correct, corrections_of, outline_of, rescored, reviewed
+from .corrections import correct, corrections_of, outline_of, rescored, reviewed, seen_now
 from .inspection import Inspection
 from .pyramid import place_of
 from .refusals import Refused
@@ -47,7 +47,7 @@ class Explorer:
     def _judge(self):
         "Work out what the findings and the verdict are now."
         self.all = reviewed(self.inspection, self.corrections.rows, self.outlines)
-        self.score, self.verdict = rescored(self.inspection, [r.finding for r in self.all if r.state!='rejected'])
+        self.score, self.verdict = rescored(self.inspection, [r.finding for r in seen_now(self.inspection, self.all, self.outlines)])
         cost = {f.id: f for f in self.score.findings}
         self.findings = [cost.get(r.finding.id, r.finding) for r in self.all]
         self.states = {r.finding.id: r.state for r in self.all}
@@ -188,12 +188,12 @@ class Desk:
 
     def hear(self, _, message, buffers=None):
         "Do what a button or a key asked for."
+        if not isinstance(message, dict): return
         act = dict(key=self.key, decide=self.decide, drawn=self.drawn, ask=self.ask, go=self.go, report=self.report).get(message.get('kind'))
         if act is None: return
         self.viewer.note = ''
-        with self.explorer.lock:
-            try: act(**{k: v for k,v in message.items() if k!='kind'})
-            except (ValueError, KeyError, OSError) as e: self.viewer.note = ' '.join(str(e).split())[:160]
+        from rsqi.viewer import noting
+        with noting(self.viewer), self.explorer.lock: act(**{k: v for k,v in message.items() if k!='kind'})
 
     def go(self, bbox): self.viewer.go(bbox)
 
@@ -360,11 +360,12 @@ class TuneDesk:
 
     def hear(self, _, message, buffers=None):
         "Take a control's value: the view is drawn anew at once, the scene is judged in its own time."
-        if message.get('kind')=='go': self.viewer.go(message['bbox'])
-        if message.get('kind')!='set': return
-        try: self.tuner.set(**value_of(message['name'], message['value']))
-        except (ValueError, OSError) as e: self.viewer.note = ' '.join(str(e).split())[:160]
-        else:
+        from rsqi.viewer import noting
+        if not isinstance(message, dict): return
+        with noting(self.viewer):
+            if message.get('kind')=='go': self.viewer.go(message['bbox'])
+            if message.get('kind')!='set': return
+            self.tuner.set(**value_of(message['name'], message['value']))
             self.viewer.note, self.panel.busy = '', True
             self.viewer.refresh('mask')
             self.tuner.wanted.set()

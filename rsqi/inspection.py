@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BESIDES', 'CONTENTS', 'NEEDED', 'KINDS', 'TONES', 'put', 'write_blocks', 'verdict', 'own_doubts', 'scene_facts',
            'policy_facts', 'defect_facts', 'finding_facts', 'schema', 'fits', 'Inspection', 'strips', 'small_mask',
-           'card', 'Run', 'finish', 'window_of']
+           'part_of', 'card', 'Run', 'finish', 'window_of']
 
 # %% ../nbs/34_inspection.ipynb #cd409a9a
 import json, math, os, shutil, warnings
@@ -262,6 +262,14 @@ def small_mask(
     high = lambda m, axis: np.maximum.reduceat(m, np.arange(0, m.shape[axis], cell), axis=axis)
     # one more, modulo 256: 255 becomes 0 and loses to everything
     return np.concatenate([high(high(m+np.uint8(1), 1), 0)-np.uint8(1) for _,m in strips(path, cell*max(512//cell, 1))])
+
+def part_of(path, block):
+    "Read a block of a mask, (h,w) u8."
+    import rasterio
+    from rasterio.windows import Window
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path) as f: return f.read(1, window=Window(block.x, block.y, block.w, block.h))
 
 # %% ../nbs/34_inspection.ipynb #0f5e6629
 TONES = dict(CLEAN='#1a7f37', DEFECT='#b35900', NOT_INSPECTED='#57606a')

@@ -328,6 +328,9 @@ def doubts(
                     f'像元大小 {gsd:.3g} m 超出模型适用范围 {low:g}-{high:g} m'))
     if scene.layout.palette is None and len(scene.layout.used)==1:
         out.append(('It is grey, and the model was made for red, green and blue', '影像为灰度，而模型适用于红、绿、蓝三波段'))
+    if scene.layout.palette is not None:
+        out.append(('Its colours come from a table, as those of maps and masks do, and the model was made for images',
+                    '其颜色来自调色板（如地图或掩膜），而模型适用于影像'))
     return tuple(out)
 
 # %% ../nbs/36_pipeline.ipynb #5e4de0f2

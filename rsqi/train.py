@@ -49,7 +49,7 @@ class Plan:
 # %% ../nbs/22_train.ipynb #b90582fb
 def stack(
     samples, # List of `Sample` of one size
-): # image (B,h,w,3) u8, region (B,h/4,w/4) i64, lines (B,4,h/4,w/4) f32, labels (B,10) f32
+): # image (B,h,w,3) u8, region (B,h/4,w/4) i64, lines (B,4,h/4,w/4) f32, -1 unknown, labels (B,10) f32
     "Join samples into a batch at the network's stride."
     image  = torch.from_numpy(np.stack([s.image for s in samples]))
     region = torch.from_numpy(np.stack([s.region[2::4,2::4] for s in samples])).long()
@@ -86,8 +86,9 @@ def region_loss(logits, region):
     return entropy+.5*dice(logits.softmax(1)*known, truth)
 
 def line_loss(logits, lines):
-    weight = logits.new_tensor(LINE_WEIGHT).view(1,4,1,1)
-    return F.binary_cross_entropy_with_logits(logits, lines, pos_weight=weight)+.5*dice(logits.sigmoid(), lines)
+    known, truth, weight = lines>=0, lines.clamp(min=0), logits.new_tensor(LINE_WEIGHT).view(1,4,1,1)
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight, reduction='none')
+    return (entropy*known).sum()/known.sum().clamp(min=1)+.5*dice(logits.sigmoid()*known, truth)
 
 def label_loss(logits, labels):
     known = labels>=0
@@ -130,8 +131,8 @@ def training(net):
         if isinstance(m, nn.BatchNorm2d): m.eval()
 
 def rate_at(step, plan):
-    "Warm up over 100 steps, then follow a cosine down to a fiftieth."
-    warm = min(1., (step+1)/100)
+    "Warm up over 100 steps, or a fifth of a short training, then follow a cosine down to a fiftieth."
+    warm = min(1., (step+1)/min(100, max(plan.steps/5, 1)))
     return float(plan.rate*warm*(.02+.98*(.5+.5*np.cos(np.pi*min(1., step/plan.steps)))))
 
 # %% ../nbs/22_train.ipynb #acac68cf

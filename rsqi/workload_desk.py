@@ -27,7 +27,7 @@ def doctor(args):
     from rsqi.refusals import refusing
     with refusing(): found = diagnose(args.scene, config_of(args), args.seconds, _there(args.out))
     say(json_line(found.to_dict()) if args.json else '\n'.join(found.lines()))
-    return 0
+    return 3 if found.reads['cut_off'] or found.reads['damaged'] else 0 # some of it cannot be inspected
 
 def _there(folder):
     "Return the nearest folder that exists."

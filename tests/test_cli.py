@@ -844,7 +844,16 @@ def test_training_that_cannot_begin(trains, monkeypatch, tmp_path):
 @pytest.mark.parametrize('option,value', [('--steps','0'), ('--steps','-5'), ('--every','0'), ('--every','1.5'), ('--workers','-1'), ('--seed','x')])
 def test_numbers_of_training(trains, option, value): refused(trains(option, value), option, 'whole number')
 
-def test_a_training_ends_with_a_model_that_opens(rsqi_, tmp_path):
+@pytest.fixture
+def little(monkeypatch):
+    "A training that draws a sheet of land and an exam of a few samples, where a real one draws seventy and a hundred"
+    import rsqi.crops, rsqi.lessons, rsqi.train
+    from rsqi.terrain import land
+    sheets, exam = [[land((320,320), np.random.default_rng(9))]], rsqi.train.draw_exam
+    for module in rsqi.crops, rsqi.lessons: monkeypatch.setattr(module, 'drawn', lambda each: sheets)
+    monkeypatch.setattr(rsqi.train, 'draw_exam', lambda supply, plan, n=1, batch=2: exam(supply, plan, 1, 2))
+
+def test_a_training_ends_with_a_model_that_opens(rsqi_, tmp_path, little):
     from rsqi.terrain import land
     for i,place in enumerate(('background/massroads', 'background/odm_copr')):
         (tmp_path/'data'/place).mkdir(parents=True)
@@ -853,6 +862,35 @@ def test_a_training_ends_with_a_model_that_opens(rsqi_, tmp_path):
     assert said.status==0 and f"model: {tmp_path/'run'/'model'}" in said.out
     from rsqi.classifier import load_classifier
     assert load_classifier(str(tmp_path/'run'/'model')).logits(np.zeros((1,64,64,3), np.uint8)).shape==(1,10)
+
+def test_corrections_become_a_model(rsqi_, tmp_path, little):
+    "Inspect, correct, build, train, inspect: each with the command that the README names."
+    from rsqi.cli import sample_scene
+    from rsqi.corrections import corrections_of
+    from rsqi.dataset import read_dataset
+    from rsqi.inspection import Inspection
+    (tmp_path/'scene.tif').write_bytes(sample_scene().read_bytes())
+    assert rsqi_('inspect', tmp_path/'scene.tif', '--out', tmp_path/'scene.rsqi', '--no-report', '--quiet').status==0
+    build = 'dataset', 'build', tmp_path/'scene.tif', '--corrections', tmp_path/'scene.rsqi', '--size', '256', '--out', tmp_path/'blocks', '--quiet'
+    refused(rsqi_(*build), 'nobody judged')
+    said = corrections_of(Inspection.load(tmp_path/'scene.rsqi'))
+    for f in Inspection.load(tmp_path/'scene.rsqi').findings[:4]: said.say('accept', f['id'])
+    assert rsqi_(*build).status==0
+    assert any(e.labels().any() for e in read_dataset(tmp_path/'blocks')) and any((e.mask()==255).any() for e in read_dataset(tmp_path/'blocks'))
+    refused(rsqi_(*build[:3], '--labels', tmp_path, *build[3:]), 'not allowed with')
+    refused(rsqi_('dataset', 'build', tmp_path/'scene.tif', '--out', tmp_path/'none'), '--labels', '--corrections')
+    refused(rsqi_('dataset', 'build', sample_scene().parent/'mask.tif', '--corrections', tmp_path/'scene.rsqi', '--out', tmp_path/'none'), 'not among those given')
+    (tmp_path/'li.jsonl').write_bytes(said.path.read_bytes())
+    refused(rsqi_('dataset', 'build', tmp_path/'scene.tif', '--corrections', tmp_path/'li.jsonl', '--out', tmp_path/'none'), 'its inspection is not beside it')
+    again = rsqi_('dataset', 'build', tmp_path/'scene.tif', '--corrections', tmp_path/'scene.rsqi', '--corrections', tmp_path/'li.jsonl', '--size', '256', '--dry-run', '--quiet')
+    assert again.status==0 and 'nothing was written' in again.out
+
+    refused(rsqi_('train', 'compact', '--out', tmp_path/'run'), '--data', '--lessons')
+    refused(rsqi_('train', 'compact', '--lessons', tmp_path/'blocks', '--out', tmp_path/'run', '--from', 'nowhere'), 'no start')
+    refused(rsqi_('train', 'compact', '--lessons', tmp_path/'blocks', '--out', tmp_path/'run', '--keep', '2'), '--keep')
+    refused(rsqi_('train', 'compact', '--lessons', tmp_path/'nothing', '--out', tmp_path/'run'), 'no such file or folder')
+    assert rsqi_('train', 'compact', '--from', 'default', '--lessons', tmp_path/'blocks', '--out', tmp_path/'run', '--steps', '1', '--workers', '0').status==0
+    assert rsqi_('inspect', tmp_path/'scene.tif', '--model', tmp_path/'run/model', '--out', tmp_path/'after.rsqi', '--no-report', '--quiet').status==0
 
 @pytest.mark.parametrize('option,value', [('--each','0'), ('--clean','-1')])
 def test_numbers_of_evaluation(rsqi_, option, value): refused(rsqi_('evaluate', '--data', '.', option, value), option, 'whole number')

@@ -69,8 +69,8 @@ def test_without_coordinates_and_with_a_bow_tie(found):
     e = Explorer(found)
     n = len(e.findings)
     e.add('cloud', [(10,10), (60,60), (60,10), (10,60)])                    # crosses itself
-    e.add('blur', [(-50,-50), (40,-50), (40,40), (-50,40)])                 # sticks out
-    assert [f.area_px for f in e.findings[n:]]==[1250, 1600] and e.findings[-1].area_m2 is None
+    e.add('blur', [(-50,-50), (40,-50), (40,40), (-50,40)])                 # sticks out, and lies over the other
+    assert [f.area_px for f in e.findings[n:]]==[790, 1600] and e.findings[-1].area_m2 is None
     with pytest.raises(Refused): e.add('cloud', [(1,1), (2,2)])
     with pytest.raises(Refused): e.add('cloud', [(1,1), (float('nan'),2), (3,3)])
     with pytest.raises((Refused, KeyError)): e.relabel(1, 'clowd')
@@ -156,3 +156,27 @@ def test_shares_stay_shares(found):
     assert sum(d['share'] for d in better.defects.values())<=1
     from rsqi.taxonomy import default_taxonomy
     assert {k: d['pixels'] for k,d in better.defects.items()}=={d.key: int((mask==d.value).sum()) for d in default_taxonomy()}
+
+def test_two_explorers_at_once(found):
+    "What another process has written meanwhile is read before the next word; a file that was taken away is no empty one."
+    a, b = Explorer(found, corrections_of(found, who='Li')), Explorer(found, corrections_of(found, who='Zhang'))
+    n = len(a.findings)
+    b.add('cloud', [(10,10), (60,10), (60,60)])
+    a.reject(1)
+    assert [c.who for c in a.corrections.rows]==['Zhang', 'Li'] and len(a.findings)==n+1
+    b.undo()                                       # his own word, not the last one
+    assert b.states[1]=='rejected' and len(b.findings)==n and [r.action for r in b.corrections.rows]==['add', 'reject', 'undo']
+    a.corrections.path.rename(a.corrections.path.with_suffix('.away'))
+    with pytest.raises(Refused, match='is gone'): a.accept(1)
+    assert not a.corrections.path.exists()         # and none is begun that lacks the earlier ones
+
+def test_the_live_score_is_that_of_the_corrected_inspection(found):
+    "A seam under a cloud, a cloud over a seam, half a finding hidden: what is shown while drawing is what will be written."
+    _whole(found)
+    e, (y0,x0,y1,x1) = Explorer(found), found.findings[0]['bbox']
+    e.add('cloud', [(x0,y0), (x1,y0), (x1,(y0+y1)/2), (x0,(y0+y1)/2)])
+    e.add('stitching_trace', [(0,100), (250,100), (250,120), (0,120)])
+    e.add('pixel_missing', [(5,90), (60,90), (60,130)])
+    made = correct(found, e.corrections)
+    assert made.verdict['score']==e.verdict['score'] and {k: d['pixels'] for k,d in made.defects.items() if d['count']}=={
+        k: sum(f.area_px for f in e.score.findings if f.defect==k) for k in {f.defect for f in e.score.findings}}

@@ -44,20 +44,20 @@ def test_both_readmes_name_the_same_commands():
     assert here<=there|{'rsqi ask scene.rsqi ""'} and len(here)>=.8*len(there), here-there
 
 def test_commands_exist():
-    "What the pages tell a reader to type is understood by the command line."
-    from rsqi.cli import main
-    known = re.findall(r'^  ([a-z]+)', run(main, '--help'), re.M) or re.findall(r'\b([a-z]+)\b', run(main, '--help'))
-    for page in 'README.md', 'README.zh.md', 'docs/index.md', 'docs/zh.md':
-        for line in commands(page):
-            words = line.split()
-            if words[0]=='rsqi': assert words[1] in known, line
+    "What the pages tell a reader to type is understood by the command line: every word, option and choice of it."
+    import shlex
+    from rsqi.cli import Usage, parser
+    top, seen = parser(), 0
+    for page in 'README.md', 'README.zh.md', 'docs/index.md', 'docs/zh.md', *(f'nbs/{p}' for p in ('tutorials/12_hundred_scenes.ipynb', 'tutorials/13_correcting_and_retraining.ipynb')):
+        for line in commands(page) if page.endswith('.md') else re.findall(r'^    (rsqi [^#\n]+)', markdown(ROOT/page), re.M):
+            words = shlex.split(line)
             if words[0]=='make': assert re.search(rf'^{words[1]}:', text('Makefile'), re.M), line
-
-def run(main, *argv):
-    import contextlib, io
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit): main(list(argv))
-    return out.getvalue()
+            if words[0]!='rsqi' or '--help' in words: continue
+            try: _, unknown = top.parse_known_args(words[1:])
+            except Usage as e: pytest.fail(f'{page}: {line}: {e}')
+            assert not unknown, (page, line, unknown)
+            seen += 1
+    assert seen>60
 
 def test_figures_agree():
     "The figures of the default model are told in several places; all tell the same."
