@@ -57,13 +57,12 @@ def _batch(dir, lang, **how):
     from rsqi.batch import write_page
     return write_page(dir.resolve(), lang, **how)
 
-def _dataset(dir, lang, by=None):
-    from rsqi.audit import audit_dataset, audit_page
+def _dataset(dir, lang, **how):
     from rsqi.desk import page_of
     from rsqi.inspection import put
-    from rsqi.refusals import Refused
-    if by: raise Refused(f'{dir} is a dataset, which nobody signs; leave --inspector and --organisation out')
-    put(page_of(dir), audit_page(audit_dataset(dir), lang).encode())
+    from rsqi.report import parameters, run_report
+    page = run_report('dataset', parameters(dir.resolve(), lang, **how), dir.resolve().name)
+    put(page_of(dir), page.encode())
     return page_of(dir)
 
 PAGES = {'comparison.json': _comparison, 'batch.json': _batch, 'manifest.json': _dataset} # Else an inspection, or refused as none
