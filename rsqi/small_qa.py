@@ -6,7 +6,7 @@
 __all__ = ['CELLS', 'SEEN', 'FIRST', 'MOST', 'SIZES', 'Trunk', 'question_words', 'SmallQA', 'held', 'trees_of', 'new_small',
            'build_small', 'open_small']
 
-# %% ../nbs/93_small_qa.ipynb #d6e6d136
+# %% ../nbs/93_small_qa.ipynb #7c632e02
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from .taxonomy import default_taxonomy
 from .vqa import opener
 from .wording import guide, sentences, tidied, tree
 
-# %% ../nbs/93_small_qa.ipynb #bc87b7cb
+# %% ../nbs/93_small_qa.ipynb #3812cb28
 CELLS, SEEN = 12, 256 # Cells a side; numbers a cell
 
 class Trunk(nn.Module):
@@ -40,7 +40,7 @@ class Trunk(nn.Module):
         mean, most = F.adaptive_avg_pool2d, F.adaptive_max_pool2d
         return torch.cat([f(m, CELLS) for f,m in ((mean,joined), (most,joined), (mean,deep))], 1).flatten(2).mT
 
-# %% ../nbs/93_small_qa.ipynb #d866e26a
+# %% ../nbs/93_small_qa.ipynb #40fe5214
 def question_words():
     "Return a tokenizer for every question and answer of the templates, Chinese and English."
     told = [words(lang)[d.family]['ask'].format(name=getattr(d, lang)) for lang in ('zh','en') for d in default_taxonomy()]
@@ -48,7 +48,7 @@ def question_words():
     keys = None, *default_taxonomy().keys
     return words_of([*told, *(s for lang in ('zh','en') for k in keys for s in sentences(k, lang))])
 
-# %% ../nbs/93_small_qa.ipynb #4ba7191e
+# %% ../nbs/93_small_qa.ipynb #95157517
 FIRST, MOST = 64, 192 # Place where answers begin; places there are
 
 class SmallQA(nn.Module):
@@ -62,14 +62,14 @@ class SmallQA(nn.Module):
     ):
         super().__init__()
         self.trunk, self.tokenizer, self.lang, self.name = Trunk(net), tokenizer, lang, 'small'
-        self.look, self.cell = nn.Sequential(nn.LayerNorm(SEEN), nn.Linear(SEEN, width)), nn.Parameter(torch.randn(CELLS*CELLS, width)*.5)
+        self.look, self.cell = nn.Linear(SEEN, width), nn.Parameter(torch.randn(CELLS*CELLS, width)*.02)
         self.word, self.place = nn.Embedding(len(tokenizer), width), nn.Embedding(MOST, width)
         for table in self.word, self.place: nn.init.normal_(table.weight, std=.02) # or places drown the words
         layer = nn.TransformerDecoderLayer(width, heads, 4*width, .1, batch_first=True, norm_first=True)
         self.decoder = nn.TransformerDecoder(layer, layers, nn.LayerNorm(width))
 
     @property
-    def device(self): return self.cell.device
+    def device(self): return self.look.weight.device
 
     def see(self, images):
         "Return what is seen in each image (h,w,3) u8: (144,256) f16."
@@ -138,7 +138,7 @@ def trees_of(
     known = {s: tree(map(encode, s)) for s in {*only}-{None}}
     return [known.get(s) for s in only]
 
-# %% ../nbs/93_small_qa.ipynb #b2b7d3a8
+# %% ../nbs/93_small_qa.ipynb #5b520b19
 SIZES = dict(width=192, layers=3, heads=4)
 
 def new_small(
