@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHECKS', 'FIRM', 'SHOWN', 'PROBLEMS_ZH', 'Check', 'Case', 'Look', 'look', 'keys_of', 'troubles', 'opened_block',
            'candidates', 'confirmed', 'twin_cases', 'scene_cases', 'opinion', 'disputes', 'Audit', 'audit_dataset',
-           'fetched', 'picture', 'audit_page']
+           'fetched', 'picture', 'audit_page', 'headline', 'counted', 'checked', 'annotated']
 
 # %% ../nbs/48_audit.ipynb #94e8c668
 import hashlib, json
@@ -24,7 +24,7 @@ from .grid import Grid
 from .pairs import facts, labels_of
 from .progress import silent
 from .refusals import Refused
-from .sections import templates
+from .sections import html_part, templates
 from .show import data_uri, overlay
 from .split import fine, grey, tiles, unit
 from .taxonomy import IGNORED, default_taxonomy
@@ -301,13 +301,18 @@ def audit_page(
     "Return an audit as an HTML page."
     from jinja2 import StrictUndefined
     from markupsafe import Markup
+    asset = lambda name: Markup((files('rsqi')/'templates'/'rsqi'/name).read_text(encoding='utf-8'))
+    return templates().overlay(undefined=StrictUndefined).get_template('audit.html.j2').render(
+        name=found.name, lang=lang, version=__version__, css=asset('rsqi.css'), js=asset('rsqi.js'), **_told(found))
+
+def _told(found):
+    "Return what the sections of the page tell."
     counts, tax = found.counts(), default_taxonomy()
     totals = {k: sum(c[k] for c in counts.values()) for k in ('blocks','clean',*tax.keys)}
     asked = {k: v for k,v in CHECKS.items() if found.model or k not in ('unseen','seen')}
     checks = [(k, v, len(some := found.of(k)), [_shown(c, found) for c in some[:SHOWN]]) for k,v in asked.items()]
-    asset = lambda name: Markup((files('rsqi')/'templates'/'rsqi'/name).read_text(encoding='utf-8'))
-    return templates().overlay(undefined=StrictUndefined).get_template('audit.html.j2').render(name=found.name, lang=lang, version=__version__, css=asset('rsqi.css'), js=asset('rsqi.js'), counts=counts, totals=totals,
-        top=max([totals[k] for k in ('clean',*tax.keys)]+[1]), defects=tax.defects, checks=checks, model=found.model, problems=_kinds(found.problems))
+    return dict(counts=counts, totals=totals, top=max([totals[k] for k in ('clean',*tax.keys)]+[1]), defects=tax.defects,
+                checks=checks, model=found.model, problems=_kinds(found.problems))
 
 def _shown(case, found):
     looks = [(found.looks[r], found.pictures.get(r)) for r in case.rows if r>=0]
@@ -319,3 +324,26 @@ def _kinds(problems, most=20):
     kinds = {}
     for p in problems: kinds.setdefault(p['kind'], []).append(p)
     return [(PROBLEMS.get(k, k), PROBLEMS_ZH.get(k, k), len(some), some[:most]) for k,some in kinds.items()]
+
+# %% ../nbs/48_audit.ipynb #5fc577e5
+def _section(name, *values):
+    from IPython.display import HTML
+    return HTML(str(html_part('dataset.html.j2', name, *values)))
+
+def headline(found):
+    "Return how many blocks there are, and on which side of the split."
+    told = _told(found)
+    return _section('headline', found.name, told['totals'], told['counts'], told['model'])
+
+def counted(found):
+    "Return how many blocks show each defect."
+    told = _told(found)
+    return _section('counted', told['defects'], told['totals'], told['counts'], told['top'])
+
+def checked(found):
+    "Return every check with what it found, and pictures of the heaviest cases."
+    return _section('checked', _told(found)['checks'])
+
+def annotated(found):
+    "Return what was doubtful about the annotations."
+    return _section('annotated', _kinds(found.problems))

@@ -204,8 +204,8 @@ class Share(Work):
         for window,*said in self.engine.stream(self.ask()):
             self.keep(window, judge(window, *said, self.config))
             if self.config.keep_logits: keep_logits(self.folder, window, *said)
-            self.finished_rows()
-        self.finished_rows()
+            list(self.finished_rows())
+        list(self.finished_rows())
 
 def judge_rows(scene, folder, config, wanted):
     "Judge rows of blocks for an inspection that somebody else will finish; return how many."

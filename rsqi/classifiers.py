@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'CERTAIN', 'is_foreign', 'stored', 'start_from', 'build_timm', 'build_auto', 'build_image_classification',
-           'Answer', 'build_inspector', 'CaptionerNet', 'caption_words', 'build_image_to_text', 'with_words']
+           'Answer', 'build_inspector', 'CaptionerNet', 'words_of', 'caption_words', 'build_image_to_text',
+           'with_words']
 
 # %% ../nbs/52_classifiers.ipynb #e5d24cf2
 import re
@@ -134,13 +135,16 @@ class CaptionerNet(nn.Module):
         return self.net(pixel_values=self.eye(batch.image), **said).loss
 
 # %% ../nbs/52_classifiers.ipynb #163f6915
-def caption_words():
-    "Return a tokenizer whose vocabulary is the words and characters of all captions, Chinese and English."
-    told = [caption(labels, lang) for lang in ('zh','en') for labels in ([1]*N_LABELS, [0]*N_LABELS)]
+def words_of(told):
+    "Return a tokenizer whose vocabulary is the words and characters of some sentences, Chinese and English."
     pieces = sorted({p for s in told for p in re.findall(r'[a-z]+|[^\sa-z]', s.lower())})
     special = '[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', '[DEC]'
     vocabulary = {w: i for i,w in enumerate([*special, *pieces])}
     return transformers().BertTokenizerFast(vocab=vocabulary, do_lower_case=True, bos_token='[DEC]')
+
+def caption_words():
+    "Return a tokenizer for all captions."
+    return words_of([caption(labels, lang) for lang in ('zh','en') for labels in ([1]*N_LABELS, [0]*N_LABELS)])
 
 @builder('image-to-text')
 def build_image_to_text(card, source=None):

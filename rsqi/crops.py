@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'LINES', 'MASK_VALUES', 'MIN_PX', 'SEEN', 'ODDS', 'FRIENDS', 'DRAWN', 'Sample', 'data_folder', 'places',
-           'images_of', 'read_rgb', 'masked', 'labelled', 'twins', 'twin_paths', 'difference', 'real_clouds',
-           'sea_fields', 'twin_fields', 'depth_above', 'cloud_bank', 'cut', 'to_sample', 'tone', 'form', 'contrast',
-           'tear', 'visible', 'draw_keys', 'spoil', 'worn_after', 'blank', 'clear_twins', 'Supply', 'near_cloud']
+           'images_of', 'read_rgb', 'shadow_checked', 'masked', 'labelled', 'twins', 'twin_paths', 'difference',
+           'real_clouds', 'sea_fields', 'twin_fields', 'depth_above', 'cloud_bank', 'cut', 'to_sample', 'tone', 'form',
+           'contrast', 'tear', 'visible', 'draw_keys', 'spoil', 'worn_after', 'blank', 'clear_twins', 'Supply',
+           'near_cloud', 'mirrored']
 
 # %% ../nbs/17_crops.ipynb #e799ae22
 import os, tomllib
@@ -64,23 +65,44 @@ def read_rgb(path):
     if found is None: raise ValueError(f'cannot read {path} as an image; use JPEG or PNG')
     return np.ascontiguousarray(found[...,::-1])
 
+# %% ../nbs/17_crops.ipynb #bfcfa259
+def shadow_checked(
+    image,   # (h,w,3) u8
+    region,  # (h,w) u8: 1 cloud, 2 what may be shadow
+    others,  # List of (image, region): the same ground on other days
+): # (h,w) u8: 1 cloud, 2 shadow, 0 neither, 255 cannot tell
+    "Check a shadow against the ground's light on clear days."
+    light = lambda i: cv2.GaussianBlur(grey(i), (0,0), 1)
+    days = [(light(i), cv2.erode((r==0).astype(np.uint8), np.ones((5,5),np.uint8))>0) for i,r in others if i.shape==image.shape]
+    if not days: return np.where(region==2, UNKNOWN, region).astype(np.uint8)
+    clear = np.ma.median(np.ma.masked_array([l for l,_ in days], [~c for _,c in days]), 0)
+    ratio = ((light(image)+4)/(clear+4)).filled(np.nan)
+    ratio = ratio/np.nanmedian(np.where(region==0, ratio, np.nan))
+    dark, doubt = ratio<5/6, region==2
+    sure = doubt & (dark | (np.abs(ratio-1)<.08)) | (region==1) | (region==0) & ~dark
+    return np.where(sure, np.where(doubt & ~dark, 0, region), UNKNOWN).astype(np.uint8)
+
+
 # %% ../nbs/17_crops.ipynb #35c69721
 MASK_VALUES = {'s2_cloudsegm_toasunzce': {64:2, 192:1, 255:1}} # Other mask folders: 255 is cloud, shadow was not drawn
 
 def masked(root, place):
     "Yield (image, region, shadow known) of a folder with masks."
-    values = MASK_VALUES.get(Path(place).name, {255:1})
+    values, found = MASK_VALUES.get(Path(place).name, {255:1}), []
     for path in images_of(root, place):
         mask = cv2.imread(str(path.parent.parent/'masks'/f'{path.stem}.png'), cv2.IMREAD_GRAYSCALE)
         if mask is None: continue
         region = np.zeros(mask.shape, np.uint8)
         for value,becomes in values.items(): region[mask==value] = becomes
         image = read_rgb(path)
-        if image.shape[:2]==region.shape: yield image, region, 2 in values.values()
+        if image.shape[:2]==region.shape: found.append((path.stem.split('_')[0], image, region))
+    for name,image,region in found:
+        others = [(i,r) for n,i,r in found if n==name and i is not image]
+        yield (image, shadow_checked(image, region, others), True) if 2 in values.values() else (image, region, False)
 
 def labelled(root, place):
     "Yield (image, region, shadow known) of chips whose name says what fills them."
-    fill = {'clear':0, 'haze':1, 'cloudy':1, 'full':1}
+    fill = {'clear':0, 'cloudy':1, 'full':1} # haze over a whole chip is nobody's cloud
     for path in images_of(root, place):
         word = next((w for w in fill if w in path.stem.split('_')), None)
         if word and not path.stem.startswith('partly'):
@@ -371,11 +393,14 @@ class Supply:
     def _real(self, size, rng):
         large = np.array([min(r[0].shape[:2])>=.7*size for r in self.real])
         often = self.often*(large if large.any() else 1)
+        small = rng.random()<.35
+        if small: often = self.often
         for _ in range(6):
             image, region, known = self.real[rng.choice(len(self.real), p=often/often.sum())]
-            image, region = cut([image, region], size, rng, (.6,1.))
+            if small: image, region = (mirrored(a, size/.6) for a in (image, region))
+            image, region = cut([image, region], size, rng, (.3,.6) if small else (.6,1.))
             if (highest(image)==0).mean()<.01: break
-        image = recolour(image, rng)
+        image = recolour(image, rng, stretch=.6) # satellite pictures come dark, and are delivered stretched
         if not known: region = np.where((region==0) & near_cloud(region), UNKNOWN, region).astype(np.uint8)
         extra = draw_keys(rng, (0,1,0,0)) if rng.random()<.25 else ['spectral_overflow'] if rng.random()<.1 else []
         extra = [k for k in extra if k not in ('cloud','shadow','blur','distortion','stretching_blur')]
@@ -384,3 +409,12 @@ class Supply:
 def near_cloud(region, reach=41):
     "Pixels close to cloud, where an unannotated shadow may lie, (h,w) bool."
     return cv2.dilate((region==1).astype(np.uint8), np.ones((reach,reach), np.uint8)).astype(bool)
+
+def mirrored(
+    a,    # (h,w,...)
+    edge, # Pixels
+):
+    "Continue a picture in mirrors until no side is shorter than `edge`; small clouds come of it when it is shrunk."
+    more = [(0, max(0, int(np.ceil(edge))-n)) for n in a.shape[:2]]
+    return np.pad(a, more+[(0,0)]*(a.ndim-2), mode='symmetric')
+

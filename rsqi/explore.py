@@ -6,7 +6,7 @@
 __all__ = ['KEYS', 'TOP', 'Explorer', 'Desk', 'explore', 'Tuner', 'tune', 'controls_of', 'value_of', 'TuneDesk']
 
 # %% ../nbs/89_explore.ipynb #c7b5461f
-import threading
+import os, threading
 from functools import cached_property
 import numpy as np
 from .corrections import correct, corrections_of, outline_of, rescored, reviewed, seen_now
@@ -28,8 +28,9 @@ class Explorer:
         scene=None,       # Path of the scene, where it does not lie beside the folder
         lang='en',        # en or zh
         height=640,       # Pixels
+        model=None,       # That is asked beside the findings: a name, see `rsqi.vqa.open_vqa`, or one that is open
     ):
-        self.inspection, self.lang, self.height = inspection, lang, height
+        self.inspection, self.lang, self.height, self.model = inspection, lang, height, model
         self.corrections = corrections_of(inspection) if corrections is None else corrections
         self.lock, self.listeners, self._file = threading.RLock(), [], scene
 
@@ -101,9 +102,16 @@ class Explorer:
         from rsqi.dialogue import Session
         return Session(self.inspection)
 
+    @cached_property
+    def conversation(self):
+        "With the model, opened when it is first wanted"
+        from rsqi.crosscheck import Conversation
+        from rsqi.vqa import open_vqa
+        return Conversation(self.inspection, open_vqa(self.model) if isinstance(self.model, (str, os.PathLike)) else self.model)
+
     def ask(self, question):
-        "Answer a question about the inspection as it was made."
-        return self.session.ask(question)
+        "Answer a question about the inspection as it was made; a model's answer is held against the findings."
+        return (self.session if self.model is None else self.conversation).ask(question)
 
     def worth_looking(self, n=12):
         "Return the blocks to look at next; those with findings that were reviewed count as seen."
@@ -138,7 +146,7 @@ class Desk:
     "Viewer and panel of an `Explorer`; `later` has the picture first and the findings from a thread."
     def __init__(self, explorer, later=False):
         from rsqi.viewer import Panel, PatchedMask, Viewer, add_result, picture_of, side_by_side
-        self.explorer, i, self.drawing = explorer, explorer.inspection, None
+        self.explorer, i, self.drawing, self.speaking = explorer, explorer.inspection, None, threading.Lock()
         place = {k: i.scene[k] for k in ('name','gsd','transform')}
         self.viewer = Viewer(picture_of(i, explorer.scene), place, lang=explorer.lang, height=explorer.height)
         add_result(self.viewer, i)
@@ -212,8 +220,20 @@ class Desk:
         self.explorer.redraw(id, ring) if action=='redraw' else self.explorer.add(defect, ring)
 
     def ask(self, text):
-        a = self.explorer.ask(text)
-        self.panel.chat = [*self.panel.chat, dict(question=text, text=a.text+a.note, findings=list(a.findings))]
+        "Have the findings answer, and the model, if there is one, in its own time."
+        a, model = self.explorer.session.ask(text), self.explorer.model
+        told = dict(question=text, text=a.text+a.note, findings=list(a.findings))
+        self.panel.chat = [*self.panel.chat, told | (dict(model='…', state='waiting', said='', disputes=[]) if model is not None else {})]
+        if model is not None: threading.Thread(target=self.hear_model, args=(text, len(self.panel.chat)-1), daemon=True).start()
+
+    def hear_model(self, text, n):
+        "Put what the model says under the answer of the findings."
+        with self.speaking:
+            try:
+                t = self.explorer.conversation.ask(text)
+                said = dict(model=t.model, said=t.text or '–', disputes=list(t.disputes), state='disputed' if t.disputes else 'agrees' if t.checked else 'unchecked')
+            except (ValueError, OSError, RuntimeError) as e: said = dict(said=' '.join(str(e).split())[:300], state='failed')
+            self.panel.chat = [m | said if k==n else m for k,m in enumerate(self.panel.chat)]
 
     def report(self):
         "Write the report in another thread, and say where it is."
@@ -231,10 +251,11 @@ def explore(
     who=None,         # Who decides; None for the user of this machine
     lang='en',        # en or zh
     height=640,       # Pixels
+    model=None,       # That is asked beside the findings, see `rsqi.vqa.open_vqa`
 ): # `Explorer`
     "Review an inspection: list and picture linked, decisions by mouse or key, questions."
     found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
-    return Explorer(found, corrections_of(found, corrections, who), scene, lang, height)
+    return Explorer(found, corrections_of(found, corrections, who), scene, lang, height, model)
 
 # %% ../nbs/89_explore.ipynb #63e7afdf
 class Tuner:

@@ -13,13 +13,14 @@ from .terrain import KINDS, land
 
 # %% ../nbs/16_moods.ipynb #098abb8b
 def recolour(
-    image,  # (h,w,3) u8
+    image,      # (h,w,3) u8
     rng,
+    stretch=.3, # Odds of a stretch to its own darkest and brightest
 ): # (h,w,3) u8
     "Render the ground as another sensor and operator would; a third stays as it is."
     if rng.random()<.33: return image
     x = image.astype(np.float32)
-    if rng.random()<.3: x = _stretched(x, rng)
+    if rng.random()<stretch: x = _stretched(x, rng)
     if rng.random()<.7: x = 255*cv2.pow(np.clip(x,0,255)/np.float32(255), float(np.exp(rng.normal(0,.28))))
     if rng.random()<.7:
         dull = grey(x)[...,None]

@@ -192,12 +192,13 @@ def open_net(folder, card):
 def read_net(
     folder,    # A model folder
     card=None, # Its `config.json`, where it is read already
+    known=builders, # {family: function}, see `builder`
 ): # `ClassifierNet` or `SegmenterNet`
     "Build the network of a folder and give it its weights; raise `ModelError` where they are missing or do not fit."
     from safetensors.torch import load_model
     folder = Path(folder)
     card = card or model_card(folder)
-    net = builders[card['family']](card, folder)
+    net = known[card['family']](card, folder)
     try: load_model(net, folder/WEIGHTS)
     except FileNotFoundError: raise ModelError(f'{folder} has no {WEIGHTS}; copy the model again') from None
     except Exception as e:

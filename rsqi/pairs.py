@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AREAS', 'TURNED', 'DENIALS', 'MODES', 'Presence', 'Facts', 'largest', 'position', 'strays', 'direction', 'facts_in',
-           'facts', 'words', 'name_of', 'listed', 'caption', 'describe', 'normalise', 'Word', 'labels_of', 'Pair',
-           'answer', 'answer_any', 'every_pair', 'pairs', 'pairs_of', 'write_pairs']
+           'facts', 'words', 'name_of', 'listed', 'caption', 'describe', 'normalise', 'Word', 'labels_of', 'named',
+           'Pair', 'answer', 'answer_any', 'every_pair', 'pairs', 'pairs_of', 'write_pairs']
 
 # %% ../nbs/42_pairs.ipynb #bdd5feb4
 import json, re, tomllib, unicodedata
@@ -301,6 +301,9 @@ def labels_of(
             for row,meant in [*said, *((row, True) for row in asked if affirmed)]: found[row] |= meant
         if sentence: asked = [row for row,_ in said] if asks else []
     return found[:-1]
+
+def named(text, taxonomy=None): # Rows in the table of the defects that a text names, whatever it says of them
+    return {w.row for w in _heard(text, taxonomy or default_taxonomy()) if w.row>=0}
 
 # %% ../nbs/42_pairs.ipynb #6e694f21
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ def _export(nb, **look):
 
 # %% ../nbs/41_report.ipynb #9cf80de1
 KINDS = dict(scene=('Inspection report', '质量检查报告'), batch=('Batch report', '批量检查报告'),
-             comparison=('Comparison report', '比对报告')) # What pages are called
+             comparison=('Comparison report', '比对报告'), dataset=('Dataset report', '数据集报告'),
+             benchmark=('Benchmark report', '性能评测报告')) # What pages are called
 
 def _notebook(name):
     "Return the file of a shipped report, or of one's own."

@@ -329,10 +329,10 @@ class LiveMask:
     def _painted(self, block, shape, step):
         "Draw the region defects of a tile, one value for each of its pixels."
         out, best = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
-        for stack,i,shift in self.replay.active(self.choices, block):
+        for stack,i,pull in self.replay.active(self.choices, block):
             y, x, h, w = (int(v) for v in stack.blocks[i])
             cell = -(-h//stack.regions.shape[2])
-            classes, sure = drawn(stack, i, shift, max(step//cell, 1))
+            classes, sure = drawn(stack, i, pull, max(step//cell, 1))
             if not classes.any(): continue
             (r, ri), (c, ci) = _nearest(block.y, step, shape[0], y, h, classes.shape[0]), _nearest(block.x, step, shape[1], x, w, classes.shape[1])
             mine, sure = classes[ri][:,ci], np.where(classes>0, sure, 0)[ri][:,ci]

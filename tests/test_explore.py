@@ -27,9 +27,10 @@ def work(chromium, tmp_path_factory):
     mild = re.sub(r'weight *= *[\d.]+', 'weight = 0.5', (ROOT/'rsqi/policies/area_linear.toml').read_text(encoding='utf-8'))
     (folder/'mild.toml').write_text(mild, encoding='utf-8') # so that the score is not 0 whatever is said
     inspect_scene(folder/'影像.tif', folder/'影像.rsqi', Config(keep_logits=True, policy=folder/'mild.toml'))
+    model = "class Parrot:\n    name = '<i>模型</i>'\n    def see(self, images): return images\n    def say(self, *asked, **more): return ['否,没有<b>阴影</b>。']\n"
     other_opinion(folder)
     painted(folder/'painted')
-    cells = ["from rsqi import explore\nreview = explore('影像.rsqi', who='王')\nreview", "from rsqi.explore import tune\nknobs = tune('影像.rsqi')\nknobs",
+    cells = [model+"from rsqi import explore\nreview = explore('影像.rsqi', who='王', model=Parrot())\nreview", "from rsqi.explore import tune\nknobs = tune('影像.rsqi')\nknobs",
              "from rsqi import view\nview('再看.rsqi', before='影像.rsqi', scene='影像.tif', height=420)", "from rsqi import gallery\ngallery('painted', by='李')"]
     notebook(folder/'看.ipynb', cells)
     notebook(folder/'页.ipynb', ["from rsqi import explore\nexplore('影像.rsqi', corrections='voila.jsonl', who='赵')"])
@@ -177,6 +178,10 @@ def test_an_answer_points_to_the_picture(tab):
     assert before['selected']!=number
     cite.click()
     until(tab, '.rsqi-viewer', 0, f"d.selected=='{number}' && +d.drawn>{before['drawn']}")
+    said = panel.locator('.said[data-model=disputed]')                   # the model under it, in its own time; its words stay words
+    said.wait_for()
+    assert all(w in said.inner_text() for w in ('<i>模型</i>', '<b>阴影</b>')) and said.locator('li').count()==2
+    if shots := os.environ.get('RSQI_SHOTS'): panel.screenshot(path=f'{shots}/ask.png')
     panel.locator('[data-tab=findings]').click()
 
 def test_a_report_of_what_people_left(tab, work):

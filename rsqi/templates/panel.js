@@ -3,11 +3,11 @@ const SAY = {
   en: {findings: 'Findings', queue: 'Look here', ask: 'Ask', was: 'was', all: 'all', open: 'not reviewed', accepted: 'accepted', rejected: 'rejected', changed: 'changed', added: 'added',
        sure: 'at least', accept: 'Accept', reject: 'Reject', redraw: 'Redraw', undo: 'Undo', draw: 'Draw new', report: 'Report', relabel: 'is really', none: 'Nothing matches.',
        pick: 'Select a finding, here or in the picture', ask_ph: 'Any cloud? Where is the worst finding?', send: 'Ask', more: 'more', points: 'points', review: 'review',
-       order: {cost: 'costliest', area: 'largest', sure: 'surest', unsure: 'least sure'}, keys: 'A accept · R reject · 1–9, 0 relabel · D redraw · U undo · N, P next, previous', busy: 'scoring…'},
+       order: {cost: 'costliest', area: 'largest', sure: 'surest', unsure: 'least sure'}, keys: 'A accept · R reject · 1–9, 0 relabel · D redraw · U undo · N, P next, previous', busy: 'scoring…', model: 'Model', waiting: 'the model is answering …', agrees: 'agrees with the findings', disputed: 'contradicts the findings', unchecked: 'not checked by any measurement', failed: 'cannot answer'},
   zh: {findings: '图斑', queue: '建议查看', ask: '提问', was: '原', all: '全部', open: '未复核', accepted: '已确认', rejected: '已否决', changed: '已修改', added: '新增',
        sure: '不低于', accept: '确认', reject: '否决', redraw: '重绘', undo: '撤销', draw: '新绘', report: '报告', relabel: '实为', none: '没有符合条件的图斑。',
        pick: '在列表或图中选中一个图斑', ask_ph: '有云吗？最严重的在哪里？', send: '提问', more: '条未列出', points: '分', review: '复核',
-       order: {cost: '扣分', area: '面积', sure: '置信度高', unsure: '置信度低'}, keys: 'A 确认 · R 否决 · 1–9、0 改类 · D 重绘 · U 撤销 · N、P 下一个、上一个', busy: '评分中…'}};
+       order: {cost: '扣分', area: '面积', sure: '置信度高', unsure: '置信度低'}, keys: 'A 确认 · R 否决 · 1–9、0 改类 · D 重绘 · U 撤销 · N、P 下一个、上一个', busy: '评分中…', model: '模型', waiting: '模型正在回答…', agrees: '与测得结果一致', disputed: '与测得结果矛盾', unchecked: '未经测量核对', failed: '无法回答'}};
 const el = (tag, cls, text) => { const e = document.createElement(tag); if (cls) e.className = cls; if (text !== undefined) e.textContent = text; return e; };
 const MOST = 250;
 
@@ -110,6 +110,12 @@ function render({model, el: host}) {
     for (const m of model.get('chat')) {
       talk.append(el('p', 'question', m.question)); const a = el('div', 'answer'); a.append(el('span', '', m.text)); talk.append(a);
       if (m.findings.length) { const c = el('div', 'cites'); for (const id of m.findings.slice(0, 12)) { const b = button(`#${id}`, () => pick(id), 'cite'); b.dataset.cite = id; c.append(b); } a.append(c); }
+      if (m.state) {
+        const s = el('div', `said ${m.state}`); s.dataset.model = m.state;
+        s.append(el('b', '', m.state === 'waiting' ? t.waiting : `${t.model} ${m.model} · ${t[m.state]}`), el('span', '', m.said));
+        if (m.disputes.length) { const u = el('ul'); for (const d of m.disputes) u.append(el('li', '', d)); s.append(u); }
+        talk.append(s);
+      }
     }
     form.append(input, button(t.send, null)); form.lastChild.type = 'submit'; form.lastChild.className = 'primary';
     form.onsubmit = e => { e.preventDefault(); if (input.value.trim()) send({kind: 'ask', text: input.value.trim()}); input.value = ''; };
