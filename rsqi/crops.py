@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'LINES', 'MASK_VALUES', 'MIN_PX', 'SEEN', 'ODDS', 'FRIENDS', 'DRAWN', 'Sample', 'data_folder', 'places',
-           'images_of', 'read_rgb', 'shadow_checked', 'masked', 'labelled', 'twins', 'twin_paths', 'difference',
-           'real_clouds', 'sea_fields', 'twin_fields', 'depth_above', 'cloud_bank', 'cut', 'to_sample', 'tone', 'form',
-           'contrast', 'tear', 'visible', 'draw_keys', 'spoil', 'worn_after', 'blank', 'clear_twins', 'Supply',
-           'near_cloud', 'mirrored']
+           'images_of', 'read_rgb', 'masked', 'labelled', 'twins', 'twin_paths', 'difference', 'real_clouds',
+           'sea_fields', 'twin_fields', 'depth_above', 'cloud_bank', 'cut', 'to_sample', 'tone', 'form', 'contrast',
+           'tear', 'visible', 'draw_keys', 'spoil', 'worn_after', 'blank', 'clear_twins', 'Supply', 'near_cloud']
 
 # %% ../nbs/17_crops.ipynb #e799ae22
 import os, tomllib
@@ -19,8 +18,9 @@ from importlib.resources import files
 from pathlib import Path
 from .taxonomy import default_taxonomy
 from .fields import fractal, grey, highest, lowest
+from .weather import shadow_checked
 from .simulate import ORDER, layers, optical_depth
-from .moods import DECOYS, drawn, dressed, recolour, relit, wear
+from .moods import DECOYS, drawn, dressed, mirrored, recolour, relit, wear
 
 # %% ../nbs/17_crops.ipynb #f054a4e2
 @dataclass(frozen=True)
@@ -64,24 +64,6 @@ def read_rgb(path):
     found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if found is None: raise ValueError(f'cannot read {path} as an image; use JPEG or PNG')
     return np.ascontiguousarray(found[...,::-1])
-
-# %% ../nbs/17_crops.ipynb #bfcfa259
-def shadow_checked(
-    image,   # (h,w,3) u8
-    region,  # (h,w) u8: 1 cloud, 2 what may be shadow
-    others,  # List of (image, region): the same ground on other days
-): # (h,w) u8: 1 cloud, 2 shadow, 0 neither, 255 cannot tell
-    "Check a shadow against the ground's light on clear days."
-    light = lambda i: cv2.GaussianBlur(grey(i), (0,0), 1)
-    days = [(light(i), cv2.erode((r==0).astype(np.uint8), np.ones((5,5),np.uint8))>0) for i,r in others if i.shape==image.shape]
-    if not days: return np.where(region==2, UNKNOWN, region).astype(np.uint8)
-    clear = np.ma.median(np.ma.masked_array([l for l,_ in days], [~c for _,c in days]), 0)
-    ratio = ((light(image)+4)/(clear+4)).filled(np.nan)
-    ratio = ratio/np.nanmedian(np.where(region==0, ratio, np.nan))
-    dark, doubt = ratio<5/6, region==2
-    sure = doubt & (dark | (np.abs(ratio-1)<.08)) | (region==1) | (region==0) & ~dark
-    return np.where(sure, np.where(doubt & ~dark, 0, region), UNKNOWN).astype(np.uint8)
-
 
 # %% ../nbs/17_crops.ipynb #35c69721
 MASK_VALUES = {'s2_cloudsegm_toasunzce': {64:2, 192:1, 255:1}} # Other mask folders: 255 is cloud, shadow was not drawn
@@ -409,12 +391,3 @@ class Supply:
 def near_cloud(region, reach=41):
     "Pixels close to cloud, where an unannotated shadow may lie, (h,w) bool."
     return cv2.dilate((region==1).astype(np.uint8), np.ones((reach,reach), np.uint8)).astype(bool)
-
-def mirrored(
-    a,    # (h,w,...)
-    edge, # Pixels
-):
-    "Continue a picture in mirrors until no side is shorter than `edge`; small clouds come of it when it is shrunk."
-    more = [(0, max(0, int(np.ceil(edge))-n)) for n in a.shape[:2]]
-    return np.pad(a, more+[(0,0)]*(a.ndim-2), mode='symmetric')
-
