@@ -13,10 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 import numpy as np
 from .cli import Usage, command, count, imagery, number, positive
-from .corrections import corrections_of, read_corrections, reviewed
+from .corrections import corrections_of, reviewed
 from .crops import LINES, MIN_PX, UNKNOWN, Sample, Supply, cut
 from .dataset import read_dataset
 from .desk import instead
+from .handover import merge_corrections
 from .inspection import Inspection
 from .moods import drawn, recolour
 from .polygons import apply_affine, is_placed, write_layer
@@ -75,11 +76,7 @@ def told(
         about = _scene_of(p)
         if about not in found: raise Refused(f'{p}: its inspection is not beside it; give its folder too (--corrections DIR --corrections {p})')
         mine[about].append(p)
-    return {s: (i, _joined(mine[s], s) if mine[s] else corrections_of(i).rows) for s,i in found.items()}
-
-def _joined(files, scene):
-    "Return what files say about a scene, by time, none of it twice."
-    return sorted({c.id: c for p in files for c in read_corrections(p, scene)[0]}.values(), key=lambda c: c.time)
+    return {s: (i, merge_corrections(mine[s]).rows if mine[s] else corrections_of(i).rows) for s,i in found.items()}
 
 def _scene_of(path):
     "Return the hash of the scene that a file of corrections is about."
