@@ -63,7 +63,7 @@ def origin(benchmark):
     "Return the conditions under which it was measured, and the commands."
     rows, q, s = [], benchmark.quality, benchmark.speed
     if q: rows += [('model', '模型', q['model']), ('fusion', '融合', q['fusion']), ('places', '地点', q['split']), ('measured by', '评测程序', f"rsqi {q['version']}"),
-                   ('command', '命令', f"rsqi evaluate --data IMAGERY --split {q['split']} --fusion {q['fusion']} --out {benchmark.dir.name}")]
+                   ('command', '命令', f"rsqi evaluate --data IMAGERY --model {q['model']} --split {q['split']} --each {q['each']} --clean {q['clean']} --fusion {q['fusion']} --out {benchmark.dir.name}")]
     if s: rows += [(k, k, '–' if v is None else v) for k,v in s['conditions'].items()]
     if s: rows += [('command', '命令', f"rsqi bench --sizes {','.join(str(o['size']) for o in s['sizes'])} --positive {s['positive']} --out {benchmark.dir.name}")]
     return _html('origin', rows)

@@ -326,7 +326,7 @@ def evaluate_model(args):
     with refusing():
         blocks = cases(args.data, args.split, args.each, args.clean)
         tally = evaluate(open_engine(args.model), blocks, Config(model=args.model, fusion=args.fusion), track)
-        if args.out: save_quality(tally, args.out, model=args.model, fusion=args.fusion, split=args.split)
+        if args.out: save_quality(tally, args.out, model=args.model, fusion=args.fusion, split=args.split, each=args.each)
     found, n = figures(tally), len(tally.rows)
     print(f'{n} blocks, {n-args.clean} with defects ({10*args.each-n+args.clean} drawn more could not be seen on their ground)')
     print(f"macro F1 {found['macro_f1']:.3f} {span(found, 'macro_f1')}  mIoU {found['miou']:.3f} {span(found, 'miou')}  clean alarmed {found['clean_alarmed']:.1%}")

@@ -307,7 +307,7 @@ def kinds(tmp_path):
     (blocks/'manifest.json').write_text('{"problems": []}', encoding='utf-8')
     tally, two = Tally(), np.full(10, 2)
     tally.rows = [dict(place='a', clean=c, labels=np.stack([two, two*0, two]), exact=1, known=1, region=np.eye(7, dtype=int), pixel=np.array([[4,0,0]]*2), alarm=c) for c in (False, True)]
-    save_quality(tally, measured, model='<b>mine', fusion='absolute', split='test')
+    save_quality(tally, measured, model='<b>mine', fusion='absolute', split='test', each=1)
     for dir,page in (blocks, 'audit.html'), (measured, 'report.html'):
         assert main(['report', str(dir), '--inspector', '<王>'])==0
         yield dir/page
