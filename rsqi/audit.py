@@ -331,9 +331,9 @@ def _section(name, *values):
     return HTML(str(html_part('dataset.html.j2', name, *values)))
 
 def headline(found):
-    "Return how many blocks there are, and on which side of the split."
-    told = _told(found)
-    return _section('headline', found.name, told['totals'], told['counts'], told['model'])
+    "Return what has to be mended or looked at, and how many blocks there are on each side of the split."
+    told, grave = _told(found), sum(CHECKS[c.check].grave for c in found.cases)
+    return _section('headline', found.name, told['totals'], told['counts'], told['model'], grave, len(found.cases)-grave)
 
 def counted(found):
     "Return how many blocks show each defect."

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['SMALLEST', 'Case', 'grounds', 'clean_crop', 'cases', 'graded', 'Said', 'finished', 'ask', 'Tally', 'f1_of', 'iou_of',
-           'figures', 'evaluate']
+           'figures', 'evaluate', 'save_quality']
 
 # %% ../nbs/37_benchmark.ipynb #8171b53e
+import json
 import numpy as np
+from pathlib import Path
 from typing import NamedTuple
 from .grid import Block
 from .taxonomy import default_taxonomy
@@ -158,3 +160,14 @@ def evaluate(
     tally = Tally()
     for case in (progress(cases, None, 'blocks') if progress else cases): tally.add(case, ask(engine, case.sample, config))
     return tally
+
+# %% ../nbs/37_benchmark.ipynb #e887e7db
+def save_quality(tally, dir, **conditions):
+    "Write `quality.json` into a folder: the figures, and under what conditions they were measured; return the folder."
+    from rsqi import __version__
+    plain = {k: np.asarray(v).tolist() for k,v in figures(tally).items()}
+    made = dict(schema_version='1.0', version=__version__, blocks=len(tally.rows), clean=int(sum(r['clean'] for r in tally.rows)))
+    dir = Path(dir)
+    dir.mkdir(parents=True, exist_ok=True)
+    (dir/'quality.json').write_text(json.dumps(made | conditions | dict(figures=plain), indent=1), encoding='utf-8')
+    return dir

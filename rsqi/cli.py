@@ -35,7 +35,7 @@ def addition(options):
         return f
     return _register
 
-LATER = ('results_desk', 'zoo_desk', 'workload_desk', 'augment_desk', 'review_desk', 'qa_desk', 'lessons') # Later chapters that bring some
+LATER = ('results_desk', 'zoo_desk', 'workload_desk', 'augment_desk', 'review_desk', 'qa_desk', 'lessons', 'benchmark_page') # Later chapters that bring some
 
 class Parser(argparse.ArgumentParser):
     "Refuses in one line."
@@ -262,15 +262,15 @@ def evaluate_options(p):
     from rsqi.fusion import PRESETS
     p.add_argument('--model', default='default', help='model: default, or a model folder')
     p.add_argument('--data', metavar='DIR', required=True, help='folder of real imagery, laid out as splits.toml names it')
-    p.add_argument('--split', choices=('test','select'), default='test',
-                   help='places of splits.toml to measure on (default test)')
+    p.add_argument('--split', choices=('test','select'), default='test', help='places of splits.toml to measure on (default test)')
     p.add_argument('--fusion', choices=tuple(PRESETS), default=DEFAULT_FUSION, help=f'how labels hold outlines back (default {DEFAULT_FUSION})')
     p.add_argument('--each', type=positive, default=12, help='blocks per defect (default 12)')
     p.add_argument('--clean', type=positive, default=60, help='clean blocks (default 60)')
+    p.add_argument('--out', type=named, metavar='DIR', help='folder for quality.json, of which `rsqi report DIR` makes a page (default: none)')
 
 @command('evaluate', 'measure a model on places it was not trained on', 'rsqi evaluate --data imagery', evaluate_options)
 def evaluate_model(args):
-    from rsqi.benchmark import cases, evaluate, figures
+    from rsqi.benchmark import cases, evaluate, figures, save_quality
     from rsqi.config import Config
     from rsqi.engine import open_engine
     from rsqi.pipeline import refusing
@@ -278,9 +278,9 @@ def evaluate_model(args):
     from rsqi.taxonomy import default_taxonomy
     imagery(args.data, args.split)
     with refusing():
-        engine = open_engine(args.model)
         blocks = cases(args.data, args.split, args.each, args.clean)
-        tally = evaluate(engine, blocks, Config(model=args.model, fusion=args.fusion), track)
+        tally = evaluate(open_engine(args.model), blocks, Config(model=args.model, fusion=args.fusion), track)
+        if args.out: save_quality(tally, args.out, model=args.model, fusion=args.fusion, split=args.split, each=args.each)
     found, n = figures(tally), len(tally.rows)
     print(f'{n} blocks, {n-args.clean} with defects ({10*args.each-n+args.clean} drawn more could not be seen on their ground)')
     print(f"macro F1 {found['macro_f1']:.3f} {span(found, 'macro_f1')}  mIoU {found['miou']:.3f} {span(found, 'miou')}  clean alarmed {found['clean_alarmed']:.1%}")

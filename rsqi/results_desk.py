@@ -41,7 +41,7 @@ def sheets(args):
 
 # %% ../nbs/74_results_desk.ipynb #7cb0e2ec
 def report_options(p):
-    p.add_argument('dir', help='folder of an inspection, a comparison, a batch or a dataset')
+    p.add_argument('dir', help='folder of an inspection, a comparison, a batch, a dataset or a benchmark')
     page_options(p)
 
 def _inspection(dir, lang, **how):
@@ -67,7 +67,7 @@ def _dataset(dir, lang, **how):
 
 PAGES = {'comparison.json': _comparison, 'batch.json': _batch, 'manifest.json': _dataset} # Else an inspection, or refused as none
 
-@command('report', 'write the page of an inspection, a comparison, a batch or a dataset again', 'rsqi report scene.rsqi --lang zh --pdf', report_options)
+@command('report', 'write the page of an inspection, a comparison, a batch, a dataset or a benchmark again', 'rsqi report scene.rsqi --lang zh --pdf', report_options)
 def report(args):
     from rsqi.refusals import refusing
     from rsqi.report import chromium

@@ -259,7 +259,9 @@ def test_audit(shelf, capsys):
     (shelf/'out'/'audit.html').unlink()
     assert main(['report',str(shelf/'out'),'--lang','zh'])==0 and capsys.readouterr().out.strip()==str(shelf/'out'/'audit.html')
     assert (shelf/'out'/'audit.html').read_bytes()!=first and '<html lang="zh' in (shelf/'out'/'audit.html').read_text(encoding='utf-8')[:200]
-    assert main(['report',str(shelf/'out'),'--inspector','王'])==2 and 'which nobody signs' in capsys.readouterr().err
+    assert main(['report',str(shelf/'out'),'--inspector','<王>'])==0 and '&lt;王&gt;' in (page := (shelf/'out'/'audit.html').read_text(encoding='utf-8'))
+    assert '&lt;b&gt;雪' in page and '<b>雪' not in page and '<王>' not in page
+    capsys.readouterr()
     assert main(['dataset','audit',str(shelf/'a'),'--quiet'])==2 and len(capsys.readouterr().err.strip().splitlines())==1
     assert main(['dataset','audit',str(shelf/'out'),'--model','nobody','--quiet'])==2
 

@@ -290,3 +290,45 @@ def test_it_prints(tab, tmp_path):
 def test_it_fits_a_telephone(tab):
     tab.set_viewport_size(dict(width=390, height=800))
     assert tab.evaluate('document.documentElement.scrollWidth') <= 390
+
+# --- every kind
+
+def kinds(tmp_path):
+    "Yield the page of a dataset and of a benchmark, each with a name in it that would like to be markup"
+    import numpy as np
+    from PIL import Image
+    from rsqi.benchmark import Tally, save_quality
+    from rsqi.cli import main
+    blocks, measured = tmp_path/'blocks', tmp_path/'<i>measured'
+    blocks.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(2): Image.fromarray(rng.integers(0, 255, (64,64,3), dtype=np.uint8)).save(blocks/f'{n}.png')
+    (blocks/'train.json').write_text('\n'.join(json.dumps(dict(image=f'{n}.png', cate_ids=[n], caption='<b>云')) for n in range(2)), encoding='utf-8')
+    (blocks/'manifest.json').write_text('{"problems": []}', encoding='utf-8')
+    tally, two = Tally(), np.full(10, 2)
+    tally.rows = [dict(place='a', clean=c, labels=np.stack([two, two*0, two]), exact=1, known=1, region=np.eye(7, dtype=int), pixel=np.array([[4,0,0]]*2), alarm=c) for c in (False, True)]
+    save_quality(tally, measured, model='<b>mine', fusion='absolute', split='test', each=1)
+    for dir,page in (blocks, 'audit.html'), (measured, 'report.html'):
+        assert main(['report', str(dir), '--inspector', '<王>'])==0
+        yield dir/page
+
+@browser_test
+def test_datasets_and_benchmarks_have_reports_as_well(browser, tmp_path):
+    "One file that asks for nothing, in two languages, on paper too; nothing a file says is believed"
+    for page in kinds(tmp_path):
+        html, wrong = page.read_text(encoding='utf-8'), []
+        assert '&lt;王&gt;' in html and not re.search('<王>|<b>云|<b>mine|<i>measured', html) and len(html)<1e6
+        context = browser.new_context(offline=True, viewport=dict(width=1280, height=900))
+        tab = context.new_page()
+        tab.on('request', lambda r: r.url.startswith(('data:','blob:')) or r.url==page.as_uri() or wrong.append(r.url))
+        tab.on('console', lambda m: m.type in ('error','warning') and wrong.append(m.text))
+        tab.on('pageerror', lambda e: wrong.append(str(e)))
+        tab.goto(page.as_uri())
+        first = tab.locator('h2').first
+        english = first.inner_text()
+        tab.locator('[data-set-lang=zh]').click()
+        assert first.inner_text()!=english and tab.evaluate('document.documentElement.lang')=='zh-CN'
+        tab.emulate_media(media='print')
+        assert tab.locator('.signoff').is_visible() and not tab.locator('nav').is_visible()
+        assert tab.evaluate('document.documentElement.scrollWidth')<=1280 and wrong==[]
+        context.close()
