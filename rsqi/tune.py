@@ -19,7 +19,7 @@ from .metrics import Confusion, LabelCounts
 from .progress import silent
 from .train import keep_memory, log
 from .engine import choose
-from .refusals import Refused, hold, refusing
+from .refusals import Refused, hold, refusing, unwritten
 from .inspection import put
 from .dataset import find_tables, split_of
 from .nets import read_net, save_net
@@ -57,8 +57,10 @@ def save_state(out, net, optimiser, state):
     part, whole = Path(out)/'.checkpoint.part', Path(out)/f"checkpoint-{state['step']:07d}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    save_model(net, str(part/'weights.safetensors'))
-    torch.save(dict(state=state, optimiser=optimiser.state_dict()), part/'state.pt')
+    try:
+        save_model(net, str(part/'weights.safetensors'))
+        torch.save(dict(state=state, optimiser=optimiser.state_dict()), part/'state.pt')
+    except Exception as e: raise unwritten(part, why(e)) from e
     shutil.rmtree(whole, ignore_errors=True)
     os.replace(part, whole)
     for old in Path(out).glob('checkpoint-*'):

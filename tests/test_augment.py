@@ -173,12 +173,28 @@ def test_stopped_by_a_full_disk(room, capsys, monkeypatch):
     monkeypatch.setattr(inpaint, 'put_made', put)
     assert paint(room, *order)==0 and '1 picture painted' in capsys.readouterr().out
 
+def test_training_on_a_full_disk(room, capsys, monkeypatch):
+    "One line, whatever cannot be written; the same command with --resume then makes what it would have made."
+    import torch
+    from rsqi import diffuse
+    full = lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left on device'))
+    broken = lambda *a, **k: (_ for _ in ()).throw(RuntimeError('unexpected pos 134848 vs 134740')) # what torch says of a full disk
+    for where,name,how,words in (diffuse,'put',full,'No space left'), (torch,'save',broken,'cannot be written'):
+        with monkeypatch.context() as m:
+            m.setattr(where, name, how)
+            refused(capsys, teach(room, 'filled', '--epochs', 2, *(['--resume'] if (room/'filled').exists() else [])), words)
+    assert teach(room, 'filled', '--epochs', 2, '--resume')==0 and teach(room, 'roomy', '--epochs', 2)==0
+    assert (room/'filled'/diffuse.LORA).read_bytes()==(room/'roomy'/diffuse.LORA).read_bytes()
+
 def test_extra_is_named(room, capsys, monkeypatch):
     from rsqi import diffuse
     monkeypatch.setattr(diffuse, 'find_spec', lambda name: None)
     refused(capsys, teach(room, 'x'), "pip install 'rsqi[diffusion]'")
     refused(capsys, paint(room, 'x'), "pip install 'rsqi[diffusion]'")
     assert not (room/'x').exists()
+    made(room, 'no extra')
+    assert run('augment', 'curate', room/'no extra', '--against', room/'数据', '--accept', 'all', '--quiet')==0   # these two paint nothing
+    assert run('augment', 'add', room/'no extra', '--data', room/'数据')==0
 
 def index(room, name, **said):
     "Copy the checkpoint and change its index."
