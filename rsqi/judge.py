@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .taxonomy import default_taxonomy
 from .grid import Block
 from .classifier import hear, seam_maps, sigmoid
-from .segmenter import decide, follow_clouds
+from .segmenter import decide
 from .fusion import fuse
 from .thresholds import detect
 from .seams import band, kept, search
@@ -179,7 +179,6 @@ def judge(
     ground = window.ground & window.readable
     look = cache(partial(search, window.image, ground, seam_maps(lines)))
     labels = hear(labels, lines, window.image, ground, window.shrink==1, look, config.methods)
-    labels, regions = follow_clouds(labels, regions, window.image, ground)
     p = sigmoid(labels).astype(np.float32)
     layers, found = seams_of(p, look, window)
     drawn = regions_of(labels, regions, config.alpha, config.t)

@@ -24,7 +24,7 @@ from .polygons import SeamLine, read_area
 from .progress import ahead, silent
 from .score import load_policy
 from .inspection import CONTENTS, Inspection, Run, finish, put
-from .segmenter import follow_clouds, whole_steps
+from .segmenter import whole_steps
 from .judge import Judged, Layer, Neighbours, Window, judge
 
 # %% ../nbs/36_pipeline.ipynb #c50b4305
@@ -306,7 +306,6 @@ def row_of(window, p=None):
 def keep_logits(folder, window, labels, regions, lines):
     "Store what the network said of a block, small, for later replay: regions by how far they exceed the background."
     place = folder/'logits'; place.mkdir(exist_ok=True)
-    labels, regions = follow_clouds(labels, regions, window.image, window.ground & window.readable)
     said = dict(labels=labels.astype(np.float32), regions=whole_steps(regions[1:]-regions[0]), lines=whole_steps(lines))
     b = window.block
     path = place/f'{window.size}_{b.y:08d}_{b.x:08d}.npz'
