@@ -18,7 +18,6 @@ from importlib.resources import files
 from pathlib import Path
 from .taxonomy import default_taxonomy
 from .fields import fractal, grey, highest, lowest
-from .weather import shadow_checked
 from .simulate import ORDER, layers, optical_depth
 from .moods import DECOYS, drawn, dressed, mirrored, recolour, relit, wear
 
@@ -70,17 +69,14 @@ MASK_VALUES = {'s2_cloudsegm_toasunzce': {64:2, 192:1, 255:1}} # Other mask fold
 
 def masked(root, place):
     "Yield (image, region, shadow known) of a folder with masks."
-    values, found = MASK_VALUES.get(Path(place).name, {255:1}), []
+    values = MASK_VALUES.get(Path(place).name, {255:1})
     for path in images_of(root, place):
         mask = cv2.imread(str(path.parent.parent/'masks'/f'{path.stem}.png'), cv2.IMREAD_GRAYSCALE)
         if mask is None: continue
         region = np.zeros(mask.shape, np.uint8)
         for value,becomes in values.items(): region[mask==value] = becomes
         image = read_rgb(path)
-        if image.shape[:2]==region.shape: found.append((path.stem.split('_')[0], image, region))
-    for name,image,region in found:
-        others = [(i,r) for n,i,r in found if n==name and i is not image]
-        yield (image, shadow_checked(image, region, others), True) if 2 in values.values() else (image, region, False)
+        if image.shape[:2]==region.shape: yield image, region, 2 in values.values()
 
 def labelled(root, place):
     "Yield (image, region, shadow known) of chips whose name says what fills them."

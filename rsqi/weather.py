@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['SKIES', 'SHADOWS', 'cumulus', 'popcorn', 'streets', 'deck', 'density', 'opacity', 'shade', 'cloud_colour',
            'cover_with_cloud', 'cloud_alpha', 'haze_alpha', 'darken', 'terrain_shadow', 'cloud_shadow', 'cast_shadow',
-           'shadow_weight', 'shadow_checked']
+           'shadow_weight']
 
 # %% ../nbs/11_weather.ipynb #de05b541
 import cv2
 import numpy as np
-from .fields import blob, feather, fractal, grey, polygon, seam, streaks
+from .fields import blob, feather, fractal, polygon, seam, streaks
 
 # %% ../nbs/11_weather.ipynb #088c4aad
 def cumulus(shape, rng):
@@ -150,21 +150,3 @@ def shadow_weight(shape, rng, cover, bank=None):
     maker = makers[rng.choice(len(makers), p=odds)]
     options = dict(bank=bank) if maker is cloud_shadow else {}
     return np.clip(maker(shape, rng, cover, **options), 0, 1)
-
-# %% ../nbs/11_weather.ipynb #45fc1fb3
-def shadow_checked(
-    image,   # (h,w,3) u8
-    region,  # (h,w) u8: 1 cloud, 2 what may be shadow
-    others,  # List of (image, region): the same ground on other days
-): # (h,w) u8: 1 cloud, 2 shadow, 0 neither, 255 cannot tell
-    "Check a shadow against the ground's light on clear days."
-    light = lambda i: cv2.GaussianBlur(grey(i), (0,0), 1)
-    days = [(light(i), cv2.erode((r==0).astype(np.uint8), np.ones((5,5),np.uint8))>0) for i,r in others if i.shape==image.shape]
-    if not days: return np.where(region==2, 255, region).astype(np.uint8)
-    clear = np.ma.median(np.ma.masked_array([l for l,_ in days], [~c for _,c in days]), 0)
-    ratio = ((light(image)+4)/(clear+4)).filled(np.nan)
-    ratio = ratio/np.nanmedian(np.where(region==0, ratio, np.nan))
-    dark, doubt = ratio<5/6, region==2
-    sure = doubt & (dark | (np.abs(ratio-1)<.08)) | (region==1) | (region==0) & ~dark
-    return np.where(sure, np.where(doubt & ~dark, 0, region), 255).astype(np.uint8)
-
