@@ -827,7 +827,7 @@ def test_demo_destroys_nothing(demo, spare, small, tmp_path):
 @pytest.fixture
 def trains(rsqi_, monkeypatch, tmp_path):
     "Run `rsqi train` without images."
-    monkeypatch.setattr('rsqi.cli.imagery', lambda *_: None)
+    monkeypatch.setattr('rsqi.lessons.imagery', lambda *_: None)
     return lambda *argv: rsqi_('train', 'compact', '--data', tmp_path/'data', '--out', tmp_path/'run', *argv)
 
 def test_training_that_cannot_begin(trains, monkeypatch, tmp_path):
@@ -897,7 +897,7 @@ def test_numbers_of_evaluation(rsqi_, option, value): refused(rsqi_('evaluate', 
 
 def test_evaluation_that_fails(rsqi_, monkeypatch):
     def empty(*_): raise ValueError('the benchmark is empty; give more images')
-    monkeypatch.setattr('rsqi.cli.imagery', lambda *_: None)
+    monkeypatch.setattr('rsqi.lessons.imagery', lambda *_: None)
     monkeypatch.setattr('rsqi.engine.open_engine', lambda *_: None)
     monkeypatch.setattr('rsqi.benchmark.cases', empty)
     refused(rsqi_('evaluate', '--data', '.'), 'the benchmark is empty')
