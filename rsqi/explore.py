@@ -386,6 +386,7 @@ class TuneDesk:
         from rsqi.viewer import drawable, told_rows, told_verdict
         v, p = self.viewer, self.panel
         v.findings = drawable([vars(f) for f in made.findings], [f.polygon for f in made.findings])
-        p.verdict, p.rows, p.busy = told_verdict(made.verdict, self.tuner.inspection.verdict), told_rows(made.findings), False
+        p.verdict, p.rows = told_verdict(made.verdict, self.tuner.inspection.verdict), told_rows(made.findings)
         p.status = f'{made.seconds:.2f} s, {len(made.findings)} '+('个图斑' if self.tuner.lang=='zh' else 'findings')
         v.refresh('mask')
+        p.busy = False # last: who waits for it finds the rest done
