@@ -165,9 +165,10 @@ def evaluate(
 def save_quality(tally, dir, **conditions):
     "Write `quality.json` into a folder: the figures, and under what conditions they were measured; return the folder."
     from rsqi import __version__
+    from rsqi.inspection import put
+    from rsqi.refusals import make_folder
     plain = {k: np.asarray(v).tolist() for k,v in figures(tally).items()}
     made = dict(schema_version='1.0', version=__version__, blocks=len(tally.rows), clean=int(sum(r['clean'] for r in tally.rows)))
-    dir = Path(dir)
-    dir.mkdir(parents=True, exist_ok=True)
-    (dir/'quality.json').write_text(json.dumps(made | conditions | dict(figures=plain), indent=1), encoding='utf-8')
-    return dir
+    make_folder(dir)
+    put(Path(dir)/'quality.json', json.dumps(made | conditions | dict(figures=plain), indent=1).encode())
+    return Path(dir)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HALF_BELIEF', 'AGREED', 'SURE_SEAM', 'LEAST_SEAM', 'Window', 'Layer', 'Judged', 'regions_of', 'half_believed',
-           'leaning', 'shared', 'cells_on', 'vouched', 'Neighbours', 'pixels_of', 'seams_of', 'judge']
+           'leaning', 'shared', 'cells_on', 'surely', 'vouched', 'Neighbours', 'pixels_of', 'seams_of', 'judge']
 
 # %% ../nbs/35_judge.ipynb #e3254ff9
 import numpy as np
@@ -89,6 +89,13 @@ def cells_on(classes, block, ground):
     rows, cols = np.arange(ground.y, ground.y+ground.h, step), np.arange(ground.x, ground.x+ground.w, step)
     return classes[(rows-block.y)*n//block.h][:,(cols-block.x)*m//block.w]
 
+def surely(
+    classes, # (n,m) u8, what a block draws
+    p,       # (10,) how much it believes in each defect, 0-1
+): # (n,m) u8
+    "Return what a block draws of the defects that it believes in; not every fusion asks the classifier."
+    return classes*np.isin(classes, 1+np.flatnonzero(p>=.5))
+
 def vouched(
     block,   # `Block` that leans
     classes, # (n,m) u8, what it would draw
@@ -118,7 +125,7 @@ class Neighbours:
     ): # Yields (`Block`, `Layer`) that are vouched for
         "Take a row and settle those that wait for it."
         i = self.rows[size].index(y)
-        self.told[size,i] = [(b, f.layers[0].classes if f.layers else None, f.leaning) for b,f in blocks]
+        self.told[size,i] = [(b, surely(f.layers[0].classes, f.p) if f.layers else None, f.leaning) for b,f in blocks]
         for j in (i-1, i, i+1): yield from self._settle(size, j)
         for j in range(i-2, i+3): # nobody asks these again
             if all(k in self.settled or not 0<=k[1]<len(self.rows[size]) for k in ((size,j-1), (size,j), (size,j+1))): self.told.pop((size,j), None)

@@ -21,7 +21,8 @@ from .fusion import fuse
 from .grid import Block
 from .inspection import Inspection, own_doubts, small_mask, verdict
 from .merge import Bands
-from .judge import half_believed, shared, vouched
+from .classifier import sigmoid
+from .judge import half_believed, shared, surely, vouched
 from .segmenter import decide, from_steps
 from .polygons import Area, ground_area, polygonize
 from .refusals import Refused, make_folder
@@ -134,11 +135,11 @@ def joined(stack, alpha, t):
     out, drew = pulls(stack, alpha, t), {}
     believed = np.array([stack.margin[i]+p.shift>0 for i,p in enumerate(out)])
     leans = np.array([p.half & (stack.margin[i]+p.lifted>0) for i,p in enumerate(out)])
-    places = [Block(*map(int, b)) for b in stack.blocks]
+    places, row = [Block(*map(int, b)) for b in stack.blocks], np.unique(stack.blocks[:,0], return_inverse=True)[1]
     for i in np.flatnonzero(leans.any(1)):
-        near = [j for j in np.flatnonzero((believed & leans[i]).any(1)) if j!=i and shared(places[i], places[j])]
+        near = [j for j in np.flatnonzero((believed & leans[i]).any(1)) if j!=i and abs(row[i]-row[j])<2 and shared(places[i], places[j])]
         if not near: continue
-        for j in near: drew[j] = drew[j] if j in drew else pulled(stack, j, out[j].shift)[0]
+        for j in near: drew[j] = drew[j] if j in drew else surely(pulled(stack, j, out[j].shift)[0], sigmoid(stack.labels[j]))
         more, free = pulled(stack, i, out[i].lifted)[0], pulled(stack, i, out[i].shift)[0]==0
         lean = more*(free & np.r_[False, out[i].half][more])
         known = vouched(places[i], lean, [(places[j], drew[j]) for j in near])

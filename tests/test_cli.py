@@ -895,12 +895,14 @@ def test_corrections_become_a_model(rsqi_, tmp_path, little):
 @pytest.mark.parametrize('option,value', [('--each','0'), ('--clean','-1')])
 def test_numbers_of_evaluation(rsqi_, option, value): refused(rsqi_('evaluate', '--data', '.', option, value), option, 'whole number')
 
-def test_evaluation_that_fails(rsqi_, monkeypatch):
+def test_evaluation_that_fails(rsqi_, monkeypatch, tmp_path):
     def empty(*_): raise ValueError('the benchmark is empty; give more images')
-    monkeypatch.setattr('rsqi.lessons.imagery', lambda *_: None)
+    monkeypatch.setattr('rsqi.cli.imagery', lambda *_: None)
     monkeypatch.setattr('rsqi.engine.open_engine', lambda *_: None)
     monkeypatch.setattr('rsqi.benchmark.cases', empty)
     refused(rsqi_('evaluate', '--data', '.'), 'the benchmark is empty')
+    (tmp_path/'file').write_text('')
+    refused(rsqi_('evaluate', '--data', '.', '--out', tmp_path/'file/sub'), 'file') # before an hour of measuring, not after
 
 # Help
 
