@@ -7,7 +7,7 @@ __all__ = ['commands', 'additions', 'LATER', 'CHOICES', 'command', 'addition', '
            'page_options', 'config_options', 'number', 'positive', 'count', 'named', 'band_list', 'config_of',
            'inspect', 'conclude', 'say', 'pages', 'write_report', 'summary', 'sample_scene', 'demo_options', 'demo',
            'simulate_options', 'simulate', 'whole', 'simulation_line', 'dataset_options', 'dataset', 'imagery',
-           'evaluate_options', 'evaluate_model', 'span', 'parser', 'main']
+           'evaluate_options', 'evaluate_model', 'print_figures', 'span', 'parser', 'main']
 
 # %% ../nbs/50_cli.ipynb #cc575515
 import argparse, os, sys
@@ -270,26 +270,32 @@ def evaluate_options(p):
 
 @command('evaluate', 'measure a model on places it was not trained on', 'rsqi evaluate --data imagery', evaluate_options)
 def evaluate_model(args):
-    from rsqi.benchmark import cases, evaluate, figures, save_quality
+    from rsqi.benchmark import cases, evaluate, save_quality
     from rsqi.config import Config
     from rsqi.engine import open_engine
     from rsqi.progress import track
     from rsqi.refusals import make_folder, refusing
-    from rsqi.taxonomy import default_taxonomy
     imagery(args.data, args.split)
     with refusing():
         if args.out: make_folder(args.out)
         blocks = cases(args.data, args.split, args.each, args.clean)
         tally = evaluate(open_engine(args.model), blocks, Config(model=args.model, fusion=args.fusion), track)
+    try:
+        if args.out:
+            with refusing(): save_quality(tally, args.out, model=args.model, fusion=args.fusion, split=args.split, each=args.each)
+    finally: print_figures(tally, args)
+    return 0
+
+def print_figures(tally, args):
+    "Print what was measured."
+    from rsqi.benchmark import figures
+    from rsqi.taxonomy import default_taxonomy
     found, n = figures(tally), len(tally.rows)
     print(f'{n} blocks, {n-args.clean} with defects ({10*args.each-n+args.clean} drawn more could not be seen on their ground)')
     print(f"macro F1 {found['macro_f1']:.3f} {span(found, 'macro_f1')}  mIoU {found['miou']:.3f} {span(found, 'miou')}  clean alarmed {found['clean_alarmed']:.1%}")
     for d in default_taxonomy():
         iou = f"  IoU {found['iou'][d.value]:.3f}" if d.family=='region' else f"  IoU {found['pixel_iou'][d.value-9]:.3f}" if d.family=='pixel' else ''
         print(f"  {d.key:24s} F1 {found['f1'][d.value-1]:.3f}  precision {found['precision'][d.value-1]:.3f}  recall {found['recall'][d.value-1]:.3f}{iou}")
-    if args.out:
-        with refusing(): save_quality(tally, args.out, model=args.model, fusion=args.fusion, split=args.split, each=args.each)
-    return 0
 
 def span(found, name): return '[{:.3f}, {:.3f}]'.format(*found[name+'_interval'])
 
