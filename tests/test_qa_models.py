@@ -160,6 +160,42 @@ def test_models_that_cannot_be_used(capsys, folder, chat, tmp_path, monkeypatch)
     monkeypatch.setattr('rsqi.vqa.free_memory', lambda device='cpu': 1000)
     assert 'GiB of memory' in ask(chat)
 
+def evil(folder, run):
+    "Have every file of a model folder name code of its own, which would leave `run` behind."
+    for f,kinds in dict(tokenizer_config=('AutoTokenizer',), preprocessor_config=('AutoImageProcessor','AutoProcessor'), processor_config=('AutoProcessor',),
+                        video_preprocessor_config=('AutoVideoProcessor',), config=('AutoConfig','AutoModel','AutoModelForImageTextToText')).items():
+        said = json.loads((folder/f'{f}.json').read_text(encoding='utf-8')) if (folder/f'{f}.json').is_file() else {}
+        classes = {k: [f'evil.{k}', f'evil.{k}'] if k=='AutoTokenizer' else f'evil.{k}' for k in kinds}
+        (folder/f'{f}.json').write_text(json.dumps(said|dict(auto_map=classes, tokenizer_class='Strange')), encoding='utf-8')
+    (folder/'custom_generate').mkdir()
+    for f in 'evil.py', 'custom_generate/generate.py': (folder/f).write_text(f'open({str(run)!r}, "w")\n', encoding='utf-8')
+
+@pytest.mark.parametrize('kind', ['small', 'blip-tiny', 'BLIP of transformers', 'chat', 'blip classifier', 'clipseg'])
+def test_no_code_of_a_folder_is_run(kind, chat, tmp_path, monkeypatch):
+    "And nobody is asked whether it may be."
+    from rsqi.blip_qa import new_blip
+    from rsqi.nets import read_net, save_net
+    from rsqi.small_qa import new_small
+    from rsqi.vqa import open_vqa
+    from rsqi.zoo import new_net
+    home, asked, opens = tmp_path/'模型', [], open_vqa
+    monkeypatch.setattr('builtins.input', lambda *said: asked.append(said) or 'y')
+    if kind=='chat': shutil.copytree(chat, home)
+    elif kind=='BLIP of transformers':
+        net = new_blip('blip-tiny')[0]
+        net.net.save_pretrained(home); net.tokenizer.save_pretrained(home)
+    elif kind in ('small','blip-tiny'): (lambda net, card: save_net(net, home, card))(*(new_small(width=32, layers=1) if kind=='small' else new_blip(kind)))
+    else:
+        from test_zoo import SMALL
+        role, arch = dict([('blip classifier', ('classifier','blip')), ('clipseg', ('segmenter','clipseg'))])[kind]
+        (lambda net, card: save_net(net, home, card))(*new_net(role, arch, 'none', SMALL[role, arch]))
+        opens = read_net
+    opens(home)
+    evil(home, tmp_path/'run')
+    try: opens(home)
+    except (ModelError, ValueError): pass
+    assert not asked and not (tmp_path/'run').exists()
+
 def test_without_the_extra_it_says_what_to_install(capsys, chat, blocks, tmp_path, monkeypatch):
     import rsqi.chat_qa as c
     found = c.find_spec
