@@ -138,7 +138,7 @@ def read_pairs(
         try: name, *rest = (json.loads(line)[k] for k in COLUMNS)
         except (ValueError, KeyError, TypeError) as e:
             raise Refused(f'{path}: line {n} is no question with its answer ({e!r:.60}); write it with rsqi dataset pairs') from e
-        if not all(isinstance(v, str) and v for v in (name, *rest[:2])) or rest[4] not in prompts():
+        if not all(isinstance(v, str) and v for v in (name, *rest[:2])) or rest[4] not in [*prompts()]:
             raise Refused(f"{path}: line {n} needs texts for id, question and answer, and lang {' or '.join(prompts())}")
         found.append((name, Pair(*rest)))
     if not found: raise Refused(f'{path} holds no questions; write some with rsqi dataset pairs')

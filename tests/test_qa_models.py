@@ -135,7 +135,7 @@ def refused(capsys, *argv):
     assert status==2 and out=='' and len(err.strip().splitlines())==1, (status, out, err)
     return err
 
-def test_models_that_cannot_be_used(capsys, folder, chat, tmp_path, monkeypatch):
+def test_models_that_cannot_be_used(capsys, folder, chat, blocks, tmp_path, monkeypatch):
     copy = lambda name: Path(shutil.copytree(chat, tmp_path/name))
     def ask(model): return refused(capsys, 'ask', folder, '有云吗?', '--model', model)
     damaged = copy('damaged')
@@ -155,6 +155,10 @@ def test_models_that_cannot_be_used(capsys, folder, chat, tmp_path, monkeypatch)
     (strange/'config.json').write_text(json.dumps(said|dict(model_type='evil', architectures=['Evil'], auto_map={'AutoModel': 'evil.Evil'})))
     (strange/'evil.py').write_text('raise SystemExit("its code was run")')
     assert 'its own code is not run' in ask(strange)
+    for wrong in dict(architectures=5), dict(architectures=dict(a=1)), dict(architectures=[5]), dict(family=['x']), dict(model_type=['x']), dict(model_type=dict(a=1)):
+        (strange/'config.json').write_text(json.dumps(said|wrong))
+        assert 'copy the model again' in ask(strange), wrong
+        assert 'copy the model again' in refused(capsys, 'train', 'qa', '--data', blocks, '--out', tmp_path/'x', '--model', strange, '--quiet')
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     assert 'hf download' in ask('nobody/nothing-like-this')
     monkeypatch.setattr('rsqi.vqa.free_memory', lambda device='cpu': 1000)
@@ -204,7 +208,8 @@ def test_without_the_extra_it_says_what_to_install(capsys, chat, blocks, tmp_pat
     assert not (tmp_path/'x').exists()
 
 @pytest.mark.parametrize('line', ['{', '[]', '{"id": 1}', '{"id": "a", "question": "", "answer": "b", "kind": "any", "defect": null, "lang": "zh"}',
-                                  '{"id": "a", "question": "q", "answer": "b", "kind": "any", "defect": null, "lang": "tlh"}'])
+                                  '{"id": "a", "question": "q", "answer": "b", "kind": "any", "defect": null, "lang": "tlh"}',
+                                  '{"id": "a", "question": "q", "answer": "b", "kind": "any", "defect": null, "lang": ["zh"]}'])
 def test_damaged_pairs(capsys, blocks, tmp_path, line):
     (tmp_path/'对.jsonl').write_text(line+'\n', encoding='utf-8')
     assert '对.jsonl' in refused(capsys, 'train', 'qa', '--data', blocks, '--out', tmp_path/'x', '--pairs', tmp_path/'对.jsonl')
