@@ -197,17 +197,10 @@ def _absent(m): return (_presence if m.defect else _any)(m)
 # %% ../nbs/65_answers.ipynb #82e2f445
 def _size(px, m2): return ', '.join(([FILTERS['area'](m2)] if m2 is not None else []) + [FILTERS['pixels'](px)])
 
-def _extent(m):
-    "Return pixels and square metres, or None, of what is meant in the place."
-    inside = m.survey.sizes(m.place.box, m.defect)
-    rows = [(px, m.survey.finding[n]) for n,px in inside.items()]
-    m2 = None if any(r['area_m2'] is None for _,r in rows) else sum(px/r['area_px']*r['area_m2'] for px,r in rows)
-    return sum(inside.values()), m2
-
 @way('area')
 def _area(m):
     if not _there(m): return _absent(m)
-    px, m2 = (m.row['area_px'], m.row['area_m2']) if m.number else _extent(m)
+    px, m2 = (m.row['area_px'], m.row['area_m2']) if m.number else m.survey.extent(m.place.box, m.defect)
     amount = dict(size=_size(px, m2), share=FILTERS['share'](px/m.facts.valid))
     if m.number: text = m.say('area_finding', **amount)
     elif not m.defect: text = m.say('areas', **amount)

@@ -12,7 +12,7 @@ from .classifiers import build_auto, is_foreign, with_words
 from .engine import ModelError, model_card, tell_licence
 from .nets import Eye, read_net
 from .small_qa import question_words, trees_of
-from .torch_guard import transformers
+from .torch_guard import tokenizer_in
 from .vqa import BLIPS, opener, vqa_folder
 from .wording import guide, tidied
 from .zoo import NOT_OPTIONS, architectures, seen_by
@@ -94,7 +94,7 @@ ROW = architectures()['classifier']['blip'] # The paper's checkpoint
 
 def build_blip(card, source=None):
     "Build BLIP as its card says."
-    words = transformers().AutoTokenizer.from_pretrained(source, local_files_only=True) if source else question_words()
+    words = tokenizer_in(source) if source else question_words()
     text = dict(vocab_size=len(words), pad_token_id=words.pad_token_id, sep_token_id=words.sep_token_id,
                 eos_token_id=words.sep_token_id, bos_token_id=words.convert_tokens_to_ids('[DEC]'))
     if not is_foreign(source): card = with_words(card, text)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from .raster import why
-from .torch_guard import timm, transformers
+from .torch_guard import HOW, timm, tokenizer_in, transformers
 from .network import Inspector, N_LABELS, imagenet_weights
 from .train import adopt
 from .engine import ModelError, model_card
@@ -65,8 +65,8 @@ def build_auto(
     make, config = getattr(hf, kind), hf.AutoConfig.for_model(card['arch'], **card['options'], **more)
     if not is_foreign(source): return make.from_config(config) if hasattr(make, 'from_config') else make(config)
     stored(source)
-    net, said = make.from_pretrained(source, config=config, ignore_mismatched_sizes=True, local_files_only=True,
-                                     use_safetensors=True, dtype=torch.float32, output_loading_info=True)
+    net, said = make.from_pretrained(source, config=config, ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32,
+                                     output_loading_info=True, **HOW)
     lost = {*said['missing_keys'], *(k[0] if isinstance(k, tuple) else k for k in said['mismatched_keys'])}
     if len(lost)>len(net.state_dict())/2:
         raise ModelError(f"the weights in {source} are not those of a {card['arch']}; name the right ones, or none")
@@ -149,7 +149,7 @@ def caption_words():
 @builder('image-to-text')
 def build_image_to_text(card, source=None):
     "Build BLIP."
-    words = transformers().AutoTokenizer.from_pretrained(source, local_files_only=True) if source else caption_words()
+    words = tokenizer_in(source) if source else caption_words()
     text = dict(vocab_size=len(words), pad_token_id=words.pad_token_id, sep_token_id=words.sep_token_id,
                 eos_token_id=words.sep_token_id, bos_token_id=words.convert_tokens_to_ids('[DEC]'))
     if not is_foreign(source): card = with_words(card, text)

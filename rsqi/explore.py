@@ -223,7 +223,7 @@ class Desk:
         "Have the findings answer, and the model, if there is one, in its own time."
         a, model = self.explorer.session.ask(text), self.explorer.model
         told = dict(question=text, text=a.text+a.note, findings=list(a.findings))
-        self.panel.chat = [*self.panel.chat, told | (dict(model='…', state='waiting', said='', disputes=[]) if model is not None else {})]
+        with self.explorer.lock: self.panel.chat = [*self.panel.chat, told | (dict(model='…', state='waiting', said='', disputes=[]) if model is not None else {})]
         if model is not None: threading.Thread(target=self.hear_model, args=(text, len(self.panel.chat)-1), daemon=True).start()
 
     def hear_model(self, text, n):
@@ -232,8 +232,8 @@ class Desk:
             try:
                 t = self.explorer.conversation.ask(text)
                 said = dict(model=t.model, said=t.text or '–', disputes=list(t.disputes), state='disputed' if t.disputes else 'agrees' if t.checked else 'unchecked')
-            except (ValueError, OSError, RuntimeError) as e: said = dict(said=' '.join(str(e).split())[:300], state='failed')
-            self.panel.chat = [m | said if k==n else m for k,m in enumerate(self.panel.chat)]
+            except Exception as e: said = dict(said=' '.join(str(e).split())[:300] or type(e).__name__, state='failed') # whatever a model makes of it
+            with self.explorer.lock: self.panel.chat = [m | said if k==n else m for k,m in enumerate(self.panel.chat)]
 
     def report(self):
         "Write the report in another thread, and say where it is."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AREAS', 'TURNED', 'DENIALS', 'MODES', 'Presence', 'Facts', 'largest', 'position', 'strays', 'direction', 'facts_in',
-           'facts', 'words', 'name_of', 'listed', 'caption', 'describe', 'normalise', 'Word', 'labels_of', 'named',
-           'Pair', 'answer', 'answer_any', 'every_pair', 'pairs', 'pairs_of', 'write_pairs']
+           'facts', 'words', 'name_of', 'listed', 'caption', 'describe', 'normalise', 'either', 'Word', 'labels_of',
+           'named', 'Pair', 'answer', 'answer_any', 'every_pair', 'pairs', 'pairs_of', 'write_pairs']
 
 # %% ../nbs/42_pairs.ipynb #bdd5feb4
 import json, re, tomllib, unicodedata
@@ -196,7 +196,7 @@ def normalise(text):
     text = re.sub(r'\s+', ' ', text.replace('_', ' '))
     return re.sub(r' ?(?=[^\x00-\x7f])|(?<=[^\x00-\x7f]) ?', '', text).strip(' 。.')
 
-def _pattern(terms):
+def either(terms):
     "Return a regular expression for any of the terms, longest first; Latin ones as whole words, plural too."
     latin = lambda t: t.isascii() and t[0].isalpha()
     return '|'.join(rf'(?<![a-z]){re.escape(t)}(?:e?s)?(?![a-z])' if latin(t) else re.escape(t)
@@ -214,7 +214,7 @@ def _lexicon(tax):
     "Return the (kind, row) of every word that matters, and a pattern that finds them."
     words = {t: (kind, -1) for w in _languages().values() for kind,some in w['cues'].items() for t in some}
     words |= {normalise(n): ('name', d.value-1) for d in tax for n in (d.key, d.en, d.zh, *d.aliases)}
-    return words, re.compile(_pattern(words))
+    return words, re.compile(either(words))
 
 def _heard(text, tax):
     "Yield the `Word`s of a text."

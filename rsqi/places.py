@@ -198,6 +198,13 @@ class Survey:
         area = np.bincount(index, shapely.area(parts.geometry[at]), len(ids))
         return {int(ids[i]): round(area[i]) for i in np.argsort(-area, kind='stable')}
 
+    def extent(self, box, defect=None):
+        "Return pixels and square metres, or None, of findings in a window, see `sizes`."
+        inside = self.sizes(box, defect)
+        rows = [(px, self.finding[n]) for n,px in inside.items()]
+        m2 = None if any(r['area_m2'] is None for _,r in rows) else sum(px/r['area_px']*r['area_m2'] for px,r in rows)
+        return sum(inside.values()), m2
+
     def presence(self, number):
         "Return the `Presence` of one finding in the scene."
         box, tax = self.whole.box, default_taxonomy()

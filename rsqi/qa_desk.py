@@ -9,7 +9,7 @@ __all__ = ['ask_options', 'ask', 'conversation', 'train_qa_options', 'train_qa',
 import sys
 from pathlib import Path
 from .cli import Usage, command, count, named, number, positive, say
-from .progress import duration, json_line
+from .progress import json_line, left
 
 # %% ../nbs/97_qa_desk.ipynb #e4efcf0c
 def ask_options(p):
@@ -88,4 +88,4 @@ def train_qa(args):
 def epoch_line(r, lesson):
     "Return the report of an epoch as a line."
     return (f"epoch {r['epoch']}/{lesson.epochs}  step {r['step']}/{r['steps']}  loss {r['loss']:.4f}  exact match {r['exact']:.3f}  "
-            f"yes or no {r['yes_no']:.3f}{'  best' if r['best'] else ''}  {duration(r['left'])} left")
+            f"yes or no {r['yes_no']:.3f}{'  best' if r['best'] else ''}{left(r['left'])}")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from .taxonomy import default_taxonomy
-from .torch_guard import transformers
+from .torch_guard import tokenizer_in, transformers
 from .network import N_REGION
 from .engine import SILENCE
 from .pairs import name_of
@@ -120,7 +120,7 @@ def spelling():
 
 def build_prompted(kind, model, card, source):
     "Build a network that takes words, with the vocabulary of `source` or one of single bytes."
-    words = transformers().AutoTokenizer.from_pretrained(source, local_files_only=True) if source else spelling()
+    words = tokenizer_in(source) if source else spelling()
     text = dict(vocab_size=len(words), bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
                 pad_token_id=words.pad_token_id, max_position_embeddings=256)
     if not is_foreign(source): card = with_words(card, text)

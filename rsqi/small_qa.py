@@ -17,6 +17,7 @@ from .network import Inspector
 from .nets import read_net
 from .pairs import words
 from .taxonomy import default_taxonomy
+from .torch_guard import tokenizer_in
 from .vqa import opener
 from .wording import guide, sentences, tidied, tree
 
@@ -155,8 +156,7 @@ def new_small(
 
 def build_small(card, source=None):
     "Build the network of a card."
-    from rsqi.torch_guard import transformers
-    tokenizer = transformers().AutoTokenizer.from_pretrained(source, local_files_only=True) if source else question_words()
+    tokenizer = tokenizer_in(source) if source else question_words()
     return SmallQA(Inspector(card['arch'], card['width']), tokenizer, card['lang'], **card['sizes'])
 
 @opener('small-qa')

@@ -61,7 +61,10 @@ def kind_of(
     folder = Path(folder)
     if not (folder/'config.json').is_file(): return 'chat', dict(family='chat', base=read_card(folder, ADAPTER).get('base_model_name_or_path'))
     card = read_card(folder)
-    made = (card.get('architectures') or [card.get('arch') or card.get('family') or 'nothing'])[0]
+    names = card.get('architectures') or [card.get('arch') or card.get('family') or 'nothing']
+    if not isinstance(names, list) or not all(isinstance(n, str | None) for n in (*names, card.get('family'), card.get('model_type'))):
+        raise ModelError(f"{folder/'config.json'} does not name its network in words; copy the model again")
+    made = names[0]
     if 'family' in card: kind = card['family']
     elif made in BLIPS: kind = 'blip-qa'
     else: kind = 'chat' if card.get('model_type') in chat_types() else None

@@ -10,7 +10,7 @@ __all__ = ['NAMES', 'train_options', 'job_of', 'teach', 'figures_line', 'epoch_l
 import os, sys
 from pathlib import Path
 from .cli import command, count, named, number, positive, say
-from .progress import duration
+from .progress import left
 
 # %% ../nbs/61_zoo_desk.ipynb #b167f912
 def train_options(p):
@@ -75,7 +75,7 @@ def epoch_line(report, job):
     "Return the report of an epoch as a line."
     best = '  best' if report['best'] else ''
     at = f"epoch {report['epoch']}/{job.recipe.epochs}  step {report['step']}/{report['steps']}"
-    return f"{at}  loss {report['loss']:.4f}  {figures_line(report)}{best}  {duration(report['left'])} left"
+    return f"{at}  loss {report['loss']:.4f}  {figures_line(report)}{best}{left(report['left'])}"
 
 @command('train classifier', 'teach a network to name defects, on a dataset',
          'rsqi train classifier --data blocks --arch swinv2-base --recipe paper --out runs/swin', train_options)

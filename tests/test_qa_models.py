@@ -8,6 +8,7 @@ from rsqi.cli import main
 from rsqi.crosscheck import Conversation, claims
 from rsqi.engine import ModelError
 from rsqi.exam import believe
+from rsqi.inspection import Inspection
 from rsqi.refusals import Refused
 from rsqi.taxonomy import default_taxonomy
 from rsqi.wording import as_taught, sentences, tidied
@@ -33,7 +34,11 @@ def folder(tmp_path_factory):
     "A cloud in the upper left corner and a seam down the right third"
     mask = np.zeros((180,180), np.uint8)
     mask[:, 150:153], mask[5:55,5:55] = 7, 1
-    return believe(mask, tmp_path_factory.mktemp('场景')/'影像.rsqi').dir
+    home = believe(mask, tmp_path_factory.mktemp('场景')/'影像.rsqi').dir
+    told = json.loads((home/'inspection.json').read_text(encoding='utf-8'))
+    for f in told['findings']: f['area_m2'] = f['area_px']*4.                # 1 ha of cloud
+    (home/'inspection.json').write_text(json.dumps(told), encoding='utf-8')
+    return home
 
 @pytest.fixture(scope='module')
 def blocks(tmp_path_factory):
@@ -71,6 +76,76 @@ def test_what_contradicts_the_findings_is_said(folder, question, said, wrong):
     assert bool(got.disputes)==bool(wrong), got.disputes
     assert all(any(w in d for d in got.disputes) for w in wrong), got.disputes
     assert all(d in got.line for d in got.disputes) and '\n' not in got.line and got.line.startswith(got.text)
+
+@pytest.mark.parametrize('question,said,wrong', [ # 1 finding of cloud, 2500 px, 7.72 %, 1 ha; score SCORE, grade GRADE
+    ('Any cloud?', 'Yes, there are 57 clouds.', ('57', '1')),
+    ('有云吗?', '是,有五十七处云', ('57处', '1')),
+    ('Any cloud?', 'Yes, there are twelve clouds.', ('12',)),
+    ('Any cloud?', 'The score is 100, grade excellent; there is cloud.', ('100', 'SCORE', 'excellent', 'GRADE')),
+    ('得分多少?', '得分 12.5 分,等级为不合格', ('12.5分', 'SCORE', '不合格', 'GRADE')),
+    ('What is the score?', '7', ('7', 'SCORE')),
+    ('How large is the cloud?', 'The cloud is 500 square kilometres large.', ('500 square kilometres', '1.00 ha')),
+    ('云有多大?', '云约 3.7 公顷', ('3.7公顷', '1.00 ha')),
+    ('云占多少?', '云占99%', ('99%', '7.72 %')),
+    ('云占多少?', '云占百分之九十', ('90%', '7.72 %')),
+    ('How much of the harbour is it?', 'Cloud covers 99 %', ('99%', '7.72 %')),
+    ('Any cloud?', 'Yes, less than 5 % of the image.', ('less than 5%', '7.72 %')),
+    ('Any cloud?', 'Yes, 1 cloud and 3 line breaks; 9 kinds of problems', ('9 kinds', '2')),
+    ('Any cloud?', 'Yes, it costs 99.5 points.', ('99.5 points',)),
+    ('What is wrong?', 'There are no problems.', ('cloud',)), ('Any cloud?', 'Yes, there are 9 problems.', ('problems', '9', '2')),
+    ('Is there a seam?', 'Yes, there are 7 findings of stitching trace.', ('7', '1')), ('云和拼接痕迹各几处?', '云1处,拼接痕迹5处', ('5处',)),
+    ('Any cloud?', 'Yes, 3 clouds and 1 finding of stitching trace.', ('3',)),
+])
+def test_numbers_are_held_against_the_findings(folder, question, said, wrong):
+    got, v = Conversation(folder, Parrot(said)).ask(question), Inspection.load(folder).verdict
+    grade = v['grade_zh'] if got.lang=='zh' else v['grade']
+    assert got.disputes and all(any(w.replace('SCORE', f"{v['score']:.3g}").replace('GRADE', grade) in d for d in got.disputes) for w in wrong), got.disputes
+
+@pytest.mark.parametrize('question,said', [
+    ('Any cloud?', 'Yes, there is cloud.'), ('Any cloud?', 'No doubt there is cloud.'), ('How much cloud is there?', 'Cloud covers 7.7 % of the image.'),
+    ('云占多少?', '云约占8%,即1公顷'), ('云有多大?', '云约 10,000 平方米'), ('云有多大?', '云约1万平方米'), ('云有多少像素?', '2,500 像素的云'), ('Any cloud?', 'Yes, between 5 and 10 %.'),
+    ('Any cloud?', 'Yes, at least 5 % and less than 10 %.'), ('有云吗?', '是,有云,不超过百分之十。'), ('Any cloud?', "Yes, cloud covers 1 ha of the image."), ('Any blur?', 'No, blur covers 0 % of the image.'),
+    ('有阴影吗?', '否,没有阴影。'), ('左上角有云吗?', '是,左上角有云。'), ('What is wrong?', 'There are 2 kinds of problems: cloud and stitching trace.'),
+])
+def test_what_agrees_was_compared(folder, question, said):
+    got = Conversation(folder, Parrot(said)).ask(question)
+    assert got.checked and not got.disputes and not got.left, (got.disputes, got.left)
+
+def test_what_was_measured_agrees_with_itself(folder):
+    from rsqi.pairs import every_pair
+    talk = Conversation(folder, Parrot())
+    for lang in 'zh', 'en':
+        more = dict(zh=('云占多少面积?', '得分多少?', '有哪些问题?', '有几处云?', '云在哪里?', '左侧有云吗?'),
+                    en=('How much cloud?', 'What is the score?', 'What is wrong?', 'How many clouds?', 'Where is the cloud?', 'Any cloud on the left?'))[lang]
+        for q in (*(p.question for p in every_pair(talk.survey.look(talk.survey.whole.box)[1], lang)), *more):
+            for less in 0, 1:                                                    # word by word, and without its full stop
+                talk.model.lines.append(talk.session.ask(q).text[:-less or None])
+                got = talk.ask(q)
+                assert got.checked and not got.disputes, (q, got.text, got.disputes, got.left)
+
+@pytest.mark.parametrize('question,said,left', [
+    ('Any cloud?', 'Yes, taken in winter by Landsat.', 'winter'), ('Any cloud?', 'Yes, cloud, 4 km away.', '4'), ('Any cloud?', 'Yes, finding 3 is cloud.', 'finding 3'),
+    ('Any cloud?', 'Yes, since 2019.', '2019'), ('有云吗?', '是,图斑3是云', '图斑3'), ('有云吗?', '有云,不在右下角', '右下角'), ('有云吗?', '有云,图像完好', '完好'),
+    ('Any cloud?', 'Yes, the bright part of the image is cloud.', 'bright'), ('Any cloud?', 'Yes, cloud of 0.93 confidence.', 'confidence'), ('Any cloud?', 'Yes, a huge cloud.', 'huge'),
+    ('有云吗?', '是,有云,但是否有阴影无法判断', '无法判断'), ('Any cloud?', 'Yes, severe cloud.', 'severe'), ('Is the cloud large?', 'Yes.', ''), ('Is the cloud large?', 'No.', ''),
+    ('Any cloud?', 'Yes, the whole image is covered by cloud.', 'whole'), ('有云吗?', '是,到处都有云', '都'), ('Any cloud?', 'Yes, with 93 % confidence.', '93'),
+    ('Any cloud?', 'Yes, the image has 512 pixels.', '512'), ('Any cloud?', 'Yes, cloud and seams cover 99 %.', '99'), ('How large is finding 1?', 'Finding 1 covers 5 ha.', ''),
+    ('有云吗?', '是,云分布在2个角', '角'), ('Any cloud?', 'Yes, 99 % of the upper left corner.', '99'), ('Any cloud?', 'Yes, only one.', 'one'),
+    ('Any blur?', 'It is impossible to say whether there is any blur.', ''), ('有云吗?', '是否有云无法判断', ''), ('有云吗?', '可能有云', ''), ('Any shadow?', 'Maybe there is shadow.', ''),
+])
+def test_what_was_not_compared_never_agrees(folder, question, said, left):
+    got = Conversation(folder, Parrot(said)).ask(question)
+    assert not got.checked and not got.disputes and left in ' '.join(got.left), (got.disputes, got.left)
+    assert ('未经测量核对' if got.lang=='zh' else 'not checked') in got.line and left in got.line
+
+def test_what_was_spoken_of_before_is_what_a_number_counts(folder):
+    talk = Conversation(folder, Parrot('Yes.', 'It covers 1 ha.', 'It covers 5 ha.'))
+    talk.ask('Any cloud?')
+    assert talk.ask('How large is it?').checked and talk.ask('How large is it?').disputes==('cloud is said to be “5 ha”, measured is “1.00 ha”',)
+
+@pytest.mark.parametrize('said', ['9'*1000, '1,'*500, '一百'*500, '1-'*500, '是'*1000, 'not '*250, '(1'*500, '99%'*333, 'between 1 and '*70, 'cloud '*160, '百分之', '1e999 ha', '٣ clouds', '½ %'])
+def test_no_answer_is_too_odd_to_be_held(folder, said):
+    assert '\n' not in Conversation(folder, Parrot(said)).ask('有云吗?').line
 
 def test_nothing_is_claimed_where_nothing_is_named():
     assert claims('有云吗?', '不清楚', 'zh')=={} and claims('Any cloud?', 'Yesterday it was', 'en')=={} and claims('有云吗?', '云', 'zh')=={0: True}
@@ -135,7 +210,7 @@ def refused(capsys, *argv):
     assert status==2 and out=='' and len(err.strip().splitlines())==1, (status, out, err)
     return err
 
-def test_models_that_cannot_be_used(capsys, folder, chat, tmp_path, monkeypatch):
+def test_models_that_cannot_be_used(capsys, folder, chat, blocks, tmp_path, monkeypatch):
     copy = lambda name: Path(shutil.copytree(chat, tmp_path/name))
     def ask(model): return refused(capsys, 'ask', folder, '有云吗?', '--model', model)
     damaged = copy('damaged')
@@ -155,10 +230,50 @@ def test_models_that_cannot_be_used(capsys, folder, chat, tmp_path, monkeypatch)
     (strange/'config.json').write_text(json.dumps(said|dict(model_type='evil', architectures=['Evil'], auto_map={'AutoModel': 'evil.Evil'})))
     (strange/'evil.py').write_text('raise SystemExit("its code was run")')
     assert 'its own code is not run' in ask(strange)
+    for wrong in dict(architectures=5), dict(architectures=dict(a=1)), dict(architectures=[5]), dict(family=['x']), dict(model_type=['x']), dict(model_type=dict(a=1)):
+        (strange/'config.json').write_text(json.dumps(said|wrong))
+        assert 'copy the model again' in ask(strange), wrong
+        assert 'copy the model again' in refused(capsys, 'train', 'qa', '--data', blocks, '--out', tmp_path/'x', '--model', strange, '--quiet')
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     assert 'hf download' in ask('nobody/nothing-like-this')
     monkeypatch.setattr('rsqi.vqa.free_memory', lambda device='cpu': 1000)
     assert 'GiB of memory' in ask(chat)
+
+def evil(folder, run):
+    "Have every file of a model folder name code of its own, which would leave `run` behind."
+    for f,kinds in dict(tokenizer_config=('AutoTokenizer',), preprocessor_config=('AutoImageProcessor','AutoProcessor'), processor_config=('AutoProcessor',),
+                        video_preprocessor_config=('AutoVideoProcessor',), config=('AutoConfig','AutoModel','AutoModelForImageTextToText')).items():
+        said = json.loads((folder/f'{f}.json').read_text(encoding='utf-8')) if (folder/f'{f}.json').is_file() else {}
+        classes = {k: [f'evil.{k}', f'evil.{k}'] if k=='AutoTokenizer' else f'evil.{k}' for k in kinds}
+        (folder/f'{f}.json').write_text(json.dumps(said|dict(auto_map=classes, tokenizer_class='Strange')), encoding='utf-8')
+    (folder/'custom_generate').mkdir()
+    for f in 'evil.py', 'custom_generate/generate.py': (folder/f).write_text(f'open({str(run)!r}, "w")\n', encoding='utf-8')
+
+@pytest.mark.parametrize('kind', ['small', 'blip-tiny', 'BLIP of transformers', 'chat', 'blip classifier', 'clipseg'])
+def test_no_code_of_a_folder_is_run(kind, chat, tmp_path, monkeypatch):
+    "And nobody is asked whether it may be."
+    from rsqi.blip_qa import new_blip
+    from rsqi.nets import read_net, save_net
+    from rsqi.small_qa import new_small
+    from rsqi.vqa import open_vqa
+    from rsqi.zoo import new_net
+    home, asked, opens = tmp_path/'模型', [], open_vqa
+    monkeypatch.setattr('builtins.input', lambda *said: asked.append(said) or 'y')
+    if kind=='chat': shutil.copytree(chat, home)
+    elif kind=='BLIP of transformers':
+        net = new_blip('blip-tiny')[0]
+        net.net.save_pretrained(home); net.tokenizer.save_pretrained(home)
+    elif kind in ('small','blip-tiny'): (lambda net, card: save_net(net, home, card))(*(new_small(width=32, layers=1) if kind=='small' else new_blip(kind)))
+    else:
+        from test_zoo import SMALL
+        role, arch = dict([('blip classifier', ('classifier','blip')), ('clipseg', ('segmenter','clipseg'))])[kind]
+        (lambda net, card: save_net(net, home, card))(*new_net(role, arch, 'none', SMALL[role, arch]))
+        opens = read_net
+    opens(home)
+    evil(home, tmp_path/'run')
+    try: opens(home)
+    except (ModelError, ValueError): pass
+    assert not asked and not (tmp_path/'run').exists()
 
 def test_without_the_extra_it_says_what_to_install(capsys, chat, blocks, tmp_path, monkeypatch):
     import rsqi.chat_qa as c
@@ -168,7 +283,8 @@ def test_without_the_extra_it_says_what_to_install(capsys, chat, blocks, tmp_pat
     assert not (tmp_path/'x').exists()
 
 @pytest.mark.parametrize('line', ['{', '[]', '{"id": 1}', '{"id": "a", "question": "", "answer": "b", "kind": "any", "defect": null, "lang": "zh"}',
-                                  '{"id": "a", "question": "q", "answer": "b", "kind": "any", "defect": null, "lang": "tlh"}'])
+                                  '{"id": "a", "question": "q", "answer": "b", "kind": "any", "defect": null, "lang": "tlh"}',
+                                  '{"id": "a", "question": "q", "answer": "b", "kind": "any", "defect": null, "lang": ["zh"]}'])
 def test_damaged_pairs(capsys, blocks, tmp_path, line):
     (tmp_path/'对.jsonl').write_text(line+'\n', encoding='utf-8')
     assert '对.jsonl' in refused(capsys, 'train', 'qa', '--data', blocks, '--out', tmp_path/'x', '--pairs', tmp_path/'对.jsonl')
