@@ -16,7 +16,7 @@ TAX    = default_taxonomy()
 SCHEMA = json.loads((files('rsqi')/'inspection.schema.json').read_text(encoding='utf-8'))
 PLACED = dict(crs='EPSG:32648', transform=Affine(.5,0,5e5,0,-.5,3e6))
 GIS    = {f'findings.{e}' for e in ('gpkg','shp','dbf','shx','prj','cpg','qml')}
-FILES  = {'inspection.json','blocks.parquet','mask.tif','confidence.tif','quicklook.webp','thumbnails', *GIS}
+FILES  = {'inspection.json','blocks.parquet','mask.tif','mask.qml','confidence.tif','quicklook.webp','thumbnails', *GIS}
 UNSEEN = DeprecationWarning, PendingDeprecationWarning, ResourceWarning, ImportWarning # not shown to users
 
 class Said(NamedTuple):
