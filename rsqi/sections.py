@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'OUTCOMES', 'MOST', 'BLOCKS', 'LOTS', 'SCALE', 'DONE', 'FLAGS', 'STAGES', 'ROLES', 'templates', 'html_part',
-           'heading', 'verdict', 'facts', 'fitting', 'in_pixels', 'light', 'gap_blocks', 'pins', 'findings', 'classes',
-           'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'checklist', 'signoff']
+           'heading', 'verdict', 'facts', 'in_pixels', 'light', 'gap_blocks', 'pins', 'findings', 'classes', 'gaps',
+           'sheets', 'lot_part', 'corrections', 'provenance', 'checklist', 'signoff']
 
 # %% ../nbs/40_sections.ipynb #2ae76028
 import json, re, shlex, sys, tomllib
@@ -17,7 +17,7 @@ import numpy as np
 from .config import Config
 from .inspection import TONES
 from .score import load_policy
-from .show import data_uri, mask_png, webp
+from .show import data_uri, fitting, mask_png, webp
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/40_sections.ipynb #635b8f29
@@ -117,15 +117,10 @@ def _notes(scene):
 
 
 # %% ../nbs/40_sections.ipynb #5bafdd06
-def fitting(
-    image,   # (h,w,3) u8
-    budget,  # Bytes
-):
-    "Return the picture as a data URI of at most about `budget` bytes, as good as that allows."
-    for quality in (85, 75, 60, 45, 30, 15):
-        data = webp(image, quality)
-        if len(data)<=budget: break
-    return data_uri(data, 'image/webp')
+def _look(inspection, budget=420_000):
+    "Return the quick-look as a data URI: the folder's own file where that is small enough."
+    image, data = inspection.quicklook(), (Path(inspection.dir)/'quicklook.webp').read_bytes()
+    return data_uri(data, 'image/webp') if len(data)<=budget else fitting(image, budget)
 
 # %% ../nbs/40_sections.ipynb #4d330a69
 def _thumbnail(folder, id, side=104):
@@ -224,7 +219,7 @@ def findings(inspection):
     scene, rows, (H,W) = inspection.scene, _finding_rows(inspection), inspection.scene['shape']
     m = pixel_map((H,W), '#quicklook', '#maskimage', _features(inspection), popup=())
     m.add_child(Call('rsqiLink'))
-    images = dict(quicklook=fitting(inspection.quicklook(), 420_000), mask=_mask_uri(inspection))
+    images = dict(quicklook=_look(inspection), mask=_mask_uri(inspection))
     counts = [(d, inspection.defects[d.key]['count']) for d in default_taxonomy() if inspection.defects[d.key]['count']]
     gaps = gap_blocks(inspection)[['y','x','h','w']].head(400).astype(int).values.tolist()
     whole = (inspection.verdict.get('inspected_share') or 0)>=1
