@@ -102,6 +102,8 @@ def test_qgis_knows_every_value_of_a_mask_by_name(scene, written):
         assert (style.tag, renderer.get('type'), renderer.get('band'))==('qgis', 'paletted', '1')
         assert [(int(e.get('value')), e.get('color'), e.get('label')) for e in entries]==[(d.value, d.hex, f'{d.zh} {d.en}') for d in default_taxonomy()]
         with rasterio.open(folder/'mask.tif') as f: assert {*np.unique(f.read(1)).tolist()}-{0,255}<={int(e.get('value')) for e in entries}
+    ramp = ET.parse(written[1]/'confidence.qml').getroot()
+    assert ramp.find('pipe/rasterrenderer').get('type')=='singlebandpseudocolor' and [float(e.get('value')) for e in ramp.iter('item')][::5]==[0,255]
 
 def test_no_cell_of_a_table_runs(scene, written):
     "A scene that is called like a formula stays a name"
@@ -234,6 +236,13 @@ def test_refusals_are_one_line(folder, capsys, monkeypatch, words, said):
     assert main(['export', '甲 乙.rsqi', *words])==2
     err = capsys.readouterr().err
     assert said in err and err.count('\n')==1 and (folder/'甲 乙.rsqi/inspection.json').exists()
+
+def test_what_qgis_leaves_behind_stops_no_second_export(folder, tmp_path):
+    "QGIS writes statistics beside a raster that it shows"
+    export(folder/'甲 乙.rsqi', ['cog'], tmp_path/'o')
+    (tmp_path/'o/mask.tif.aux.xml').write_text('<PAMDataset/>')
+    export(folder/'甲 乙.rsqi', ['cog'], tmp_path/'o', overwrite=True)
+    assert {p.name for p in (tmp_path/'o').iterdir()}=={'export.json', *(f'{k}.{e}' for k in ('mask','confidence') for e in ('tif','qml'))}
 
 def test_a_folder_that_is_none_is_refused(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
