@@ -57,7 +57,7 @@ def inspect_options(p):
 
 def page_options(p, either=None):
     "Add what is asked of a page; `either` is a group where it may be left out instead."
-    p.add_argument('--lang', choices=('en','zh'), default='en', help='language the report opens in')
+    p.add_argument('--lang', choices=('en','zh'), default='en', help='language the report opens in; inspect tells its reasons in it too')
     (either or p).add_argument('--pdf', action='store_true', help='print it as report.pdf too; needs Chromium or Chrome')
     if either: either.add_argument('--no-report', action='store_true', help='leave report.html out')
     for name in 'inspector', 'organisation': p.add_argument(f'--{name}', default='', metavar='NAME', help='name in the box to be signed')
@@ -137,7 +137,7 @@ def conclude(found, args, then=()):
     added = [g(found) for g in then]
     page, paper = [*([] if args.no_report else write_report(args, found.dir)), None, None][:2]
     more = {k: v for values,_ in added for k,v in values.items()} | (dict(pdf=paper and str(paper)) if args.pdf else {})
-    lines = [summary(found, page), *(l for _,ls in added for l in ls), *([f'  pdf: {Path(paper).resolve()}'] if paper else [])]
+    lines = [summary(found, page, args.lang), *(l for _,ls in added for l in ls), *([f'  pdf: {Path(paper).resolve()}'] if paper else [])]
     line = dict(scene=found.scene['name'], **found.verdict, folder=str(found.dir), report=page and str(page), **more)
     say(json_line(line) if args.json else '\n'.join(lines))
     return 3 if found.verdict['inspected_share']<1 else 0
@@ -162,14 +162,14 @@ def write_report(args, what, write=None):
     except (ValueError, OSError) as e: print(f"rsqi: no {'PDF' if made else 'report'}: {' '.join(str(e).split())}", file=sys.stderr)
     return made
 
-def summary(found, page):
-    "Return the verdict in a few lines."
-    v = found.verdict
+def summary(found, page, lang='en'):
+    "Return the verdict in a few lines; reasons and notes are sentences, and in the language that is asked for."
+    v, own = found.verdict, lambda facts, key: (facts.get(f'{key}_zh') if lang=='zh' else None) or facts.get(key) or ()
     score = '' if v['score'] is None else f"  score {v['score']:.1f}"
     grade = '' if v['grade'] is None else f"  {v['grade']}"
     lines = [f"{found.scene['name']}: {v['outcome']}{score}{grade}{'  (review)' if v['review'] else ''}"]
-    lines += [f'  - {r}' for r in v['reasons']]
-    lines += [f'  note: {n}' for n in found.scene.get('notes') or ()]
+    lines += [f'  - {r}' for r in own(v, 'reasons')]
+    lines += [f'  note: {n}' for n in own(found.scene, 'notes')]
     lines += [f"  {len(found.findings)} finding{'' if len(found.findings)==1 else 's'} in {found.dir}", *([f'  report: {Path(page).resolve()}'] if page else [])]
     return '\n'.join(lines)
 

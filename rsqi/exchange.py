@@ -17,7 +17,7 @@ from .inspection import Inspection, put
 from .metadata import Details, Made, inspected_at, iso_metadata, iso_quality, lonlat_of, on_earth, plain, stac_item, stamp
 from .raster import digest
 from .refusals import Refused, making, refusing, unwritten
-from .show import qgis_mask_style, qgis_style
+from .show import qgis_confidence_style, qgis_mask_style, qgis_style
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/72_exchange.ipynb #b60fb22e
@@ -118,8 +118,13 @@ def cog(inspection, folder, details, made):
         if not (inspection.dir/f'{kind}.tif').is_file(): continue
         _as_cog(inspection.dir/f'{kind}.tif', folder/f'{kind}.tif', 'MODE' if kind=='mask' else 'AVERAGE')
         out.append(Made(f'{kind}.tif', media, title, ('data','classification')[:1+(kind=='mask')], kind))
-    put(folder/'mask.qml', qgis_mask_style().encode())
-    return [*out, Made('mask.qml', 'text/xml', ('QGIS style of the mask', '掩膜的 QGIS 样式'), ('metadata',))]
+    styles = dict(mask=(qgis_mask_style, 'QGIS style of the mask', '掩膜的 QGIS 样式'),
+                  confidence=(qgis_confidence_style, 'QGIS style of the confidence', '置信度的 QGIS 样式'))
+    for m in tuple(out):
+        style, *title = styles[m.raster]
+        put(folder/f'{m.raster}.qml', style().encode())
+        out.append(Made(f'{m.raster}.qml', 'text/xml', tuple(title), ('metadata',)))
+    return out
 
 def _as_cog(source, out, overviews):
     import rasterio, rasterio.shutil
@@ -250,7 +255,7 @@ def stac(inspection, folder, details, made):
     return [Made('item.json', 'application/geo+json', ('STAC item', 'STAC 条目'), ('metadata',))]
 
 # %% ../nbs/72_exchange.ipynb #f4117883
-NAMES = r'export\.json|findings\.(geojson|gpkg|csv|shp|shx|dbf|prj|cpg|qml)|mask\.(tif|qml)|confidence\.tif|record\.xlsx|item\.json|iso191(15|57)\.xml'
+NAMES = r'export\.json|findings\.(geojson|gpkg|csv|shp|shx|dbf|prj|cpg|qml)|(mask|confidence)\.(tif|qml|tif\.aux\.xml)|record\.xlsx|item\.json|iso191(15|57)\.xml'
 KIND  = 'delivery', NAMES, 'export.json'
 
 class Exported(NamedTuple):

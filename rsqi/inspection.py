@@ -21,7 +21,7 @@ from .grid import Block
 from .polygons import is_measured, polygonize, to_frame, to_scene, write_findings
 from .refusals import without_marks
 from .score import chance, load_policy, score
-from .show import data_uri, mask_png, webp
+from .show import data_uri, mask_png, qgis_mask_style, webp
 from .taxonomy import IGNORED, default_taxonomy
 
 # %% ../nbs/34_inspection.ipynb #575042d2
@@ -125,7 +125,7 @@ def finding_facts(finding, reliability=None):
                 bbox=list(f.bbox), length_px=number(f.length_px), measure=number(f.measure))
 
 # %% ../nbs/34_inspection.ipynb #9c5148d6
-BESIDES = 'report.html', 'report.pdf', 'sheets.json', 'sheets.gpkg', 'corrections.jsonl' # Not in every folder
+BESIDES = 'report.html', 'report.pdf', 'sheets.json', 'sheets.gpkg', 'corrections.jsonl', 'mask.qml' # Not in every folder
 CONTENTS = ('blocks.parquet', 'mask.tif', 'confidence.tif', 'quicklook.webp', *BESIDES,
             *(f'findings.{e}' for e in 'gpkg dbf shx prj cpg qml shp'.split()))
 NEEDED = ('schema_version', 'scene', 'config', 'models', 'policy', 'verdict', 'defects', 'findings', 'timings', 'version')
@@ -337,6 +337,7 @@ def finish(
     judged = score(findings, policy, valid_px, reliability=run.reliability)
     timings['score'], start = perf_counter()-start, perf_counter()
     write_findings(folder, to_frame(judged.findings, scene.crs, scene.transform))
+    put(folder/'mask.qml', qgis_mask_style().encode())
     write_blocks(folder/'blocks.parquet', run.blocks)
     _pictures(folder, scene, judged.findings)
     timings['files'] = perf_counter()-start

@@ -217,6 +217,7 @@ def _properties(inspection, acquired):
     keys = 'outcome', 'score', 'grade', 'review', 'inspected_share', 'score_interval'
     known = {f'rsqi:{k}': v[k] for k in keys if v.get(k) is not None}
     known |= {'rsqi:policy': f"{p['name']} {p['version']}", 'rsqi:policy_sha256': p['sha256'], 'rsqi:scene_sha256': s['sha256'],
+              'rsqi:models': {role: {k: m[k] for k in ('name','sha256')} for role,m in inspection.models.items()},
               'rsqi:defects': {k: r['share'] for k,r in inspection.defects.items()}}
     software = {'processing:software': dict(rsqi=inspection.version), 'processing:datetime': stamp(inspected_at(inspection)),
                 'processing:lineage': 'Inspected for ten defects; masks and findings are automatic'}

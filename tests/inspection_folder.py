@@ -84,7 +84,7 @@ def write_folder(dir, n=15, shape=(900,1200), name='scene.tif', gsd=.5, image=No
         y0, x0, y1, x1 = f['bbox']
         (dir/f'thumbnails/{f["id"]}.webp').write_bytes(webp(image[max(y0-8,0):y1+8, max(x0-8,0):x1+8]))
     blocks = [dict(size=512, **b._asdict(), state='done', reason='', **{f'p_{k}': .1 for k in TAX.keys}) for b in Grid(shape, 512)]
-    blocks[-1].update(state='failed', reason='the read failed: tile 7 is corrupt')
+    blocks[-1].update(state='not_inspected', reason='3.1% cannot be decoded')
     pd.DataFrame(blocks).to_parquet(dir/'blocks.parquet')
     (dir/'inspection.json').write_text(json.dumps(document(name, shape, facts, valid, gsd, transform, verdict), ensure_ascii=False), encoding='utf-8')
     return dir

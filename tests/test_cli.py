@@ -16,7 +16,7 @@ TAX    = default_taxonomy()
 SCHEMA = json.loads((files('rsqi')/'inspection.schema.json').read_text(encoding='utf-8'))
 PLACED = dict(crs='EPSG:32648', transform=Affine(.5,0,5e5,0,-.5,3e6))
 GIS    = {f'findings.{e}' for e in ('gpkg','shp','dbf','shx','prj','cpg','qml')}
-FILES  = {'inspection.json','blocks.parquet','mask.tif','confidence.tif','quicklook.webp','thumbnails', *GIS}
+FILES  = {'inspection.json','blocks.parquet','mask.tif','mask.qml','confidence.tif','quicklook.webp','thumbnails', *GIS}
 UNSEEN = DeprecationWarning, PendingDeprecationWarning, ResourceWarning, ImportWarning # not shown to users
 
 class Said(NamedTuple):
@@ -789,6 +789,12 @@ def test_what_was_decided_is_told(rsqi_, model, tmp_path):
     notes = whole(tmp_path/'five.rsqi', path, report=True)['scene']['notes']
     assert any('(1, 2, 3) are taken as red, green, blue' in n for n in notes) and all(f'  note: {n}\n' in said.out for n in notes)
     assert '(1, 2, 3) are taken as red, green, blue' in (tmp_path/'five.rsqi/report.html').read_text(encoding='utf-8')
+
+def test_reasons_are_told_in_the_language_that_is_asked_for(inspect, tmp_path):
+    path = write(tmp_path/'a.tif', land(120, 200), **PLACED)
+    said, told = inspect(path, '--lang', 'zh', '--out', 'o'), json.loads(Path('o/inspection.json').read_text(encoding='utf-8'))
+    assert all(f'  - {r}\n' in said.out for r in told['verdict']['reasons_zh']) and all(f'  note: {n}\n' in said.out for n in told['scene']['notes_zh'])
+    assert not [r for r in told['verdict']['reasons'] if r in said.out]
 
 def test_memory_changes_the_strips_and_nothing_else(inspect, tmp_path, monkeypatch):
     path = write(tmp_path/'tall.tif', land(1200, 1100), tiled=True, blockxsize=256, blockysize=256, **PLACED)

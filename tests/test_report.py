@@ -56,6 +56,14 @@ def test_one_file_that_asks_for_nothing(page, folder):
     assert not re.findall(r'url\(["\']?https?:|@import', html)
     assert html.count('<h1') == 1 and 'data-lang="zh"' in html and 'Findings' in html and '问题图斑' in html
 
+def test_the_contents_lead_to_headings(page):
+    "An address stands once on the page, and each line of the contents has one"
+    html = re.sub(r'(<script[^>]*>).*?</script>', r'\1', page.read_text(encoding='utf-8'), flags=re.S)
+    ids, lines = re.findall(r'<\w+[^>]*\sid="([^"]+)"', html), re.findall(r'<nav.*?</nav>', html, re.S)[0]
+    assert sorted(ids)==sorted({*ids})
+    wanted = re.findall('href="#([^"]+)"', lines)
+    assert len(wanted)>=7 and all(f'<h2 id="{w}">' in html for w in wanted)
+
 def test_what_files_say_is_escaped(page):
     html = page.read_text(encoding='utf-8')
     assert '<img src=x' not in html and '&lt;img src=x onerror=alert(1)&gt;.tif' in html
@@ -207,6 +215,28 @@ def test_both_languages(tab):
     assert tab.evaluate('document.documentElement.lang') == 'zh-CN' and '质量检查报告' in tab.title()
     tab.locator('[data-set-lang=en]').click()
     assert heading.inner_text().strip() == 'Findings'
+
+ENGLISH = """() => { const said = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) { const text = walk.currentNode.textContent.trim(), box = walk.currentNode.parentElement;
+        if (/[a-z]{2,} [a-z]{2,} [a-z]{2,}/i.test(text) && box.checkVisibility() && !box.closest('script, style, pre, code, .scene, span[lang=en]')) said.push(text); }
+    return said; }"""
+
+@browser_test
+def test_the_chinese_page_speaks_chinese(tab):
+    "No sentence stays English: reasons, ground that was not inspected, stages, what a person checks"
+    assert len(tab.evaluate(ENGLISH))>10
+    tab.locator('[data-set-lang=zh]').click()
+    assert tab.evaluate(ENGLISH)==[]
+    gaps = tab.locator('#gaps ~ * td:visible').all_inner_texts()
+    assert '未检查' in gaps and '3.1% 无法解码' in gaps
+
+@browser_test
+def test_whose_severity_it_is_stands_below_the_table(tab):
+    "A letter belongs to the whole defect in the scene, and the page says so where it is read"
+    note = tab.locator('.tableside .note')
+    assert 'Severity is that of the whole defect' in note.inner_text()
+    tab.locator('[data-set-lang=zh]').click()
+    assert '并非单个图斑的等级' in note.inner_text()
 
 @browser_test
 def test_sorting(tab):
