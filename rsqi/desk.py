@@ -86,7 +86,8 @@ def recipe_of(args):
     from rsqi.selection import Recipe
     reading = Reading(args.type_field, tuple(args.alias), args.labels_crs, args.unknown)
     clean = args.clean if args.clean is not None else .26 if args.labels else 1.
-    return Recipe(args.size, args.overlap, clean, args.test, args.ground, args.image, args.seed, reading, args.unlabelled)
+    unlabelled = args.unlabelled if args.labels else 'clean' # where people rejected all, nothing is to be annotated
+    return Recipe(args.size, args.overlap, clean, args.test, args.ground, args.image, args.seed, reading, unlabelled)
 
 def annotated(args):
     "Return a context of (scenes, annotations), whatever the annotations are."

@@ -9,7 +9,7 @@ __all__ = ['KNOWN', 'to_geopackage', 'Taken', 'from_geopackage', 'Conflict', 'Me
 import json, os
 from pathlib import Path
 from typing import NamedTuple
-from .corrections import corrections_of, current, outline_of, read_corrections, reviewed, standing
+from .corrections import corrections_of, current, outline_of, read_corrections, reviewed, scene_of, standing
 from .inspection import put
 from .polygons import on_scene, placed_alike, to_frame, write_layer
 from .refusals import Refused
@@ -134,7 +134,7 @@ def merge_corrections(
     read = [(Path(p), *read_corrections(p)) for p in paths]
     for p,_,_ in read:
         if not p.is_file(): raise Refused(f'{p}: no such file; give files of corrections')
-    scenes = {json.loads(next(l for l in p.read_bytes().split(b'\n') if b'rsqi corrections' in l))['scene'] for p,_,_ in read}
+    scenes = {scene_of(p) for p,_,_ in read}
     if len(scenes)>1: raise Refused(f"{', '.join(p.name for p,_,_ in read)} are about {len(scenes)} scenes; merge files about one")
     rows = sorted({c.id: c for _,some,_ in read for c in some}.values(), key=lambda c: c.time)
     whos = {who: current([c for c in rows if c.who==who or c.action=='add']) for who in sorted({c.who for c in rows})}

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['AROUND', 'END', 'looked_at', 'lesson_layer', 'told', 'lesson_labels', 'lesson', 'Lessons', 'Drawn', 'clean_of',
-           'between', 'teach', 'train_options', 'train', 'plan_of', 'publish', 'startable', 'training_line']
+           'between', 'to_agree', 'teach', 'train_options', 'train', 'plan_of', 'publish', 'startable', 'training_line']
 
 # %% ../nbs/98_lessons.ipynb #a9abc7e2
-import json
-from contextlib import contextmanager
+import hashlib, json, os
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import numpy as np
 from .cli import Usage, command, count, imagery, number, positive
-from .corrections import corrections_of, reviewed
-from .crops import LINES, MIN_PX, UNKNOWN, Sample, Supply, cut
+from .corrections import corrections_of, reviewed, scene_of
+from .crops import LINES, MIN_PX, UNKNOWN, Sample, Supply, cut, images_of, places
 from .dataset import read_dataset
 from .desk import instead
 from .handover import merge_corrections
@@ -23,7 +24,7 @@ from .moods import drawn, recolour
 from .polygons import apply_affine, is_placed, write_layer
 from .refusals import Refused
 from .selection import known, scene_files
-from .taxonomy import BACKGROUND, IGNORED, default_taxonomy
+from .taxonomy import IGNORED, default_taxonomy
 
 # %% ../nbs/98_lessons.ipynb #bb7c9c84
 AROUND = 256 # Pixels around a finding that somebody judged
@@ -43,16 +44,16 @@ def lesson_layer(
     rows,       # Of `Correction`
     around=AROUND,
 ): # GeoDataFrame with the field `defect`; None where nobody judged anything
-    "Return what people left of an inspection as annotations: row n is finding n, the last row the ground nobody looked at."
+    "Return what people left of an inspection as annotations: its findings but the rejected ones, in the last row the ground nobody looked at."
     import geopandas as gpd, shapely
     from rasterio.transform import Affine
     all_ = sorted(reviewed(inspection, rows), key=lambda r: r.finding.id)
     if not any(r.state for r in all_): return None
     H, W = inspection.scene['shape']
     rest = shapely.box(0, 0, W, H).difference(looked_at(all_, (H, W), around))
-    told = {'': IGNORED, 'rejected': BACKGROUND}
-    kinds = [str(told.get(r.state, r.finding.value)) for r in all_]+[str(IGNORED)]*(not rest.is_empty)
-    shapes = [r.finding.polygon for r in all_]+[rest]*(not rest.is_empty)
+    left = [r for r in all_ if r.state!='rejected']
+    kinds = [str(r.finding.value if r.state else IGNORED) for r in left]+[str(IGNORED)]*(not rest.is_empty)
+    shapes = [r.finding.polygon for r in left]+[rest]*(not rest.is_empty)
     crs, transform = inspection.place
     there = transform if (placed := is_placed(crs, transform)) else Affine.scale(1, -1)
     moved = shapely.transform(np.array(shapes, object), lambda xy: apply_affine(there, xy))
@@ -69,20 +70,15 @@ def told(
     for p in map(Path, paths):
         if not p.exists(): raise Refused(f'{p}: no such file or folder; give a file of corrections, or an inspection that has one beside it')
         (folders if p.is_dir() else files).append(p)
-    homes = {p: p.with_name(p.name.removesuffix(END)) for p in files}
-    found = {i.scene['sha256']: i for i in map(Inspection.load, dict.fromkeys([*folders, *(h for h in homes.values() if h.is_dir())]))}
-    mine = {s: [] for s in found}
+    homes, found = [h for p in files if (h := p.with_name(p.name.removesuffix(END))).is_dir()], {}
+    for i in map(Inspection.load, dict.fromkeys(p.resolve() for p in (*folders, *homes))):
+        if (twin := found.setdefault(i.scene['sha256'], i)) is not i:
+            raise Refused(f'{twin.dir} and {i.dir} are two inspections of one scene, each with numbers of its own; name one of them')
+    mine = {s: [c.path for c in [corrections_of(i)] if c.rows] for s,i in found.items()}
     for p in files:
-        about = _scene_of(p)
-        if about not in found: raise Refused(f'{p}: its inspection is not beside it; give its folder too (--corrections DIR --corrections {p})')
+        if (about := scene_of(p)) not in found: raise Refused(f'{p}: its inspection is not beside it; give its folder too (--corrections DIR --corrections {p})')
         mine[about].append(p)
-    return {s: (i, merge_corrections(mine[s]).rows if mine[s] else corrections_of(i).rows) for s,i in found.items()}
-
-def _scene_of(path):
-    "Return the hash of the scene that a file of corrections is about."
-    try: line = next(l for l in path.read_bytes().split(b'\n') if b'rsqi corrections' in l)
-    except StopIteration: raise Refused(f'{path} is no file of corrections; name another file') from None
-    return json.loads(line)['scene']
+    return {s: (i, merge_corrections(mine[s]).rows) for s,i in found.items()}
 
 @contextmanager
 def lesson_labels(
@@ -124,7 +120,7 @@ class Lessons:
     "Draws blocks of a dataset, and, in between, what was known before."
     def __init__(self,
         dataset,   # Its folder
-        rest,      # Has `sample(size, rng)`: what must not be forgotten
+        rest=None, # Has `sample(size, rng)`: what must not be forgotten
         share=.5,  # Of samples that are of the dataset
     ):
         self.rest, self.share, self.blocks = rest, share, [(e.image(), e.mask()) for e in read_dataset(dataset, _training(dataset)) if e.files[1]]
@@ -137,6 +133,12 @@ class Lessons:
             image, mask = cut(self.blocks[rng.integers(len(self.blocks))], size, rng)
             if (mask==IGNORED).mean()<.5: break
         return lesson(recolour(image, rng) if rng.random()<.5 else image, mask)
+
+    def digest(self):
+        "Return the SHA-256 of what is to be learnt."
+        hash = hashlib.sha256()
+        for part in (part for block in self.blocks for part in block): hash.update(np.ascontiguousarray(part))
+        return hash.hexdigest()
 
 def _training(dataset):
     "Return the name of the split to learn from; None where there is only one."
@@ -180,15 +182,32 @@ def between(
     return Path(out)
 
 # %% ../nbs/98_lessons.ipynb #76ad5574
+def to_agree(
+    plan,         # `Plan`
+    lessons=None, # `Lessons`
+): # dict, see `rsqi.tune.claim`
+    "Return what must agree for a training to be taken up again."
+    own = {k: v for k,v in asdict(plan).items() if k not in ('data','out','start','every','workers','threads','half')}
+    start, images = Path(plan.start), (p for kind in ('ground','cloud','field') for at in places(kind, 'train') for p in images_of(plan.data, at))
+    return own|dict(start=plan.start and _digest((start if start.is_file() else start/'weights.safetensors').read_bytes()),
+                    data=plan.data and _digest(json.dumps([(p.name, p.stat().st_size) for p in images]).encode()),
+                    lessons=lessons and lessons.digest(), share=lessons and lessons.share)
+
+def _digest(data): return hashlib.sha256(data).hexdigest()
+
 def teach(
-    plan,      # `Plan` with a `start`; its `data` may be empty
-    dataset,   # The lessons
-    share=.5,  # Of samples that are lessons
-): # Yields a dict a report, on what must not be forgotten
-    "Go on with a training from lessons and from what was known before."
+    plan,         # `Plan`; where there are lessons it has a `start`, and its `data` may be empty
+    dataset=None, # The lessons; None learns from the data alone
+    share=.5,     # Of samples that are lessons
+): # Yields a dict a report, with lessons on what must not be forgotten
+    "Train, from lessons and from what was known before; raise `Refused` where the folder holds another training."
     from rsqi.train import draw_exam, fit
-    rest = Supply(plan.data, 'train', each=3) if plan.data else Drawn(clean_of(dataset))
-    yield from fit(plan, Lessons(dataset, rest, share), draw_exam(rest, plan, n=2), pretrained=False)
+    from rsqi.tune import claim
+    lessons, first = dataset and Lessons(dataset, share=share), os.environ.get('RANK', '0')=='0' # one of several processes holds the folder
+    with claim(plan.out, to_agree(plan, lessons), True) if first else nullcontext():
+        if not lessons: return (yield from fit(plan))
+        lessons.rest = Supply(plan.data, 'train', each=3) if plan.data else Drawn(clean_of(dataset))
+        yield from fit(plan, lessons, draw_exam(lessons.rest, plan, n=2), pretrained=False)
 
 # %% ../nbs/98_lessons.ipynb #1c621883
 def train_options(p):
@@ -198,7 +217,7 @@ def train_options(p):
     p.add_argument('--start', '--from', dest='start', metavar='MODEL', help='model, its folder, or a checkpoint to start from (default: ImageNet; with --lessons the default model)')
     p.add_argument('--steps', type=positive, help='steps, three of 16 crops of 256 px to one of 4 crops of 512 px (default 5000, with --lessons 120)')
     p.add_argument('--rate', type=number, metavar='R', help='peak of the learning rate (default 0.002, with --lessons 0.0004)')
-    p.add_argument('--every', type=positive, default=200, help='steps between reports (default 200)')
+    p.add_argument('--every', type=positive, help='steps between reports, which is what is there if it is stopped (default 200, with --lessons a quarter of the steps at most)')
     p.add_argument('--workers', type=count, default=1, help='processes that draw samples (default 1)')
     p.add_argument('--seed', type=count, default=0, help='seed of the samples and of the new layers (default 0)')
     p.add_argument('--share', type=number, default=.5, metavar='S', help='share of samples that are lessons, the others are what was known (default 0.5)')
@@ -211,14 +230,14 @@ def train_options(p):
          'rsqi train compact --from default --lessons blocks --out runs/taught', train_options)
 def train(args):
     from rsqi.refusals import refusing
-    from rsqi.train import fit, rank
+    from rsqi.train import rank
     if not args.data and not args.lessons: raise Usage('nothing to learn from; name --data DIR, the folder of imagery, or --lessons DATASET')
     for name in 'share', 'keep':
         if not 0<=getattr(args, name)<=1: raise Usage(f'--{name} must lie in 0 to 1; got {getattr(args, name):g}')
     if args.data: imagery(args.data, 'train', 'select')
     with refusing():
         plan = plan_of(args)
-        for r in (teach(plan, args.lessons, args.share) if args.lessons else fit(plan)): print(training_line(r, plan), flush=True)
+        for r in teach(plan, args.lessons, args.share): print(training_line(r, plan), flush=True)
         if rank()[0]==0: print(f'model: {publish(plan, args)}')
     return 0
 
@@ -226,8 +245,9 @@ def plan_of(args):
     "Return the `Plan` of the options."
     from rsqi.train import Plan
     start = startable(args.start or 'default', bool(args.lessons)) if args.start or args.lessons else ''
-    steps, rate = args.steps or (120 if args.lessons else 5000), args.rate or (4e-4 if args.lessons else 2e-3)
-    return Plan(data=args.data or '', out=args.out, start=start, steps=steps, rate=rate, every=args.every, workers=args.workers, seed=args.seed)
+    steps, rate = args.steps or (120 if args.lessons else 5000), (4e-4 if args.lessons else 2e-3) if args.rate is None else args.rate
+    every = args.every or (min(200, max(steps//4, 1)) if args.lessons else 200)
+    return Plan(data=args.data or '', out=args.out, start=start, steps=steps, rate=rate, every=every, workers=args.workers, seed=args.seed)
 
 def publish(plan, args):
     "Make a model folder of a finished training; return its path."

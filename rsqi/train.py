@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['REGION_WEIGHT', 'LINE_WEIGHT', 'FROZEN', 'Plan', 'stack', 'Draws', 'dice', 'region_loss', 'line_loss', 'label_loss',
-           'loss', 'thin_after', 'prepare', 'training', 'rate_at', 'rank', 'share_gradients', 'learn', 'blend',
-           'save_checkpoint', 'load_checkpoint', 'start_weights', 'examine', 'keep_memory', 'fit', 'adopt', 'begin',
-           'draw_exam', 'log']
+           'loss', 'thin_after', 'prepare', 'training', 'rate_at', 'rank', 'share_gradients', 'has_bf16', 'learn',
+           'blend', 'save_checkpoint', 'load_checkpoint', 'start_weights', 'examine', 'keep_memory', 'fit', 'adopt',
+           'begin', 'draw_exam', 'log']
 
 # %% ../nbs/22_train.ipynb #6b3c72df
 import csv, ctypes, json, os, time
@@ -39,8 +39,11 @@ class Plan:
     workers:int = 1      # Processes that draw samples
     threads:int = 1      # Processor threads that train
     seed:int    = 0
-    half:bool   = True   # Compute in bf16 where that is safe
+    half:bool   = True   # Compute in bf16 where the processor can; elsewhere it is emulated, many times slower
     start:str   = ''     # A checkpoint or a model folder to start from instead of ImageNet
+
+    def __post_init__(self):
+        if not 0<self.rate<1: raise ValueError(f'rate must lie between 0 and 1; got {self.rate}')
 
     def at(self, step):
         "Return (size, batch) of a step."
@@ -150,6 +153,11 @@ def share_gradients(net):
     for g,part in zip(grads, (flat/rank()[1]).split([g.numel() for g in grads])): g.copy_(part.view_as(g))
 
 # %% ../nbs/22_train.ipynb #7e4ae11e
+def has_bf16():
+    "Tell whether this processor has instructions for bf16."
+    if not hasattr(torch.cpu, 'get_capabilities'): return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return any(torch.cpu.get_capabilities().get(k) for k in ('avx512_bf16','amx_bf16','bf16','sve_bf16'))
+
 def learn(net, optimiser, batch, rate, half=False):
     "Take one step, in bf16 if `half`; return the three losses as floats."
     for group in optimiser.param_groups: group['lr'] = rate*group['share']
@@ -238,9 +246,10 @@ def fit(
     net, average, optimiser, start = begin(plan, pretrained)
     loader = torch.utils.data.DataLoader(Draws(supply, plan, start), batch_size=None, num_workers=plan.workers, prefetch_factor=6 if plan.workers else None)
     training(net)
+    half = plan.half and has_bf16()
     losses, since = [], time.time()
     for step,batch in enumerate(loader, start):
-        losses.append(learn(net, optimiser, batch, rate_at(step, plan), plan.half))
+        losses.append(learn(net, optimiser, batch, rate_at(step, plan), half))
         blend(average, net, min(plan.average, (step+1)/(step+20)))
         if rank()[0] or ((step+1)%plan.every and step+1<plan.steps): continue
         save_checkpoint(out/'last.pt', step+1, net, average, optimiser)

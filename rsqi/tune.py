@@ -86,9 +86,10 @@ def claim(
     "Take a folder for a training; raise `Refused` where it holds another, or anything else."
     out, known = Path(out), Path(out)/'plan.json'
     if out.is_file(): raise Refused(f'{out} is a file; name a folder for the model')
-    if out.exists() and any(out.iterdir()) and not known.is_file():
+    inside = {p.name for p in out.iterdir()}-{'.lock'} if out.exists() else set()
+    if inside and known.name not in inside:
         raise Refused(f'{out} is not empty and holds no training; name another folder (nothing was deleted)')
-    if known.is_file():
+    if inside>{known.name}: # what never came to a checkpoint may be begun anew
         try: old = dict(json.loads(known.read_text(encoding='utf-8')))
         except (ValueError, TypeError) as e: raise Refused(f'{known} cannot be read ({why(e)}); name another folder, or delete this one') from e
         other = [k for k,v in plan.items() if old.get(k)!=json.loads(json.dumps(v))]

@@ -850,6 +850,31 @@ def test_training_that_cannot_begin(trains, monkeypatch, tmp_path):
 @pytest.mark.parametrize('option,value', [('--steps','0'), ('--steps','-5'), ('--every','0'), ('--every','1.5'), ('--workers','-1'), ('--seed','x')])
 def test_numbers_of_training(trains, option, value): refused(trains(option, value), option, 'whole number')
 
+@pytest.mark.parametrize('value', ['0', '-1', '1', 'nan', 'inf'])
+@pytest.mark.parametrize('which', ['compact', 'qa'])
+def test_rates_of_training(rsqi_, monkeypatch, tmp_path, which, value):
+    monkeypatch.setattr('rsqi.lessons.imagery', lambda *_: None)
+    refused(rsqi_('train', which, '--data', tmp_path, '--out', tmp_path/'run', '--rate', value), 'rate must lie between 0 and 1')
+
+@pytest.mark.parametrize('words,every', [('', 30), ('--steps 3', 1), ('--steps 2000', 200), ('--every 50', 50)])
+def test_lessons_report_at_least_four_times(words, every):
+    "What was learnt until a report is there when a training is taken up again."
+    from rsqi.cli import parser
+    from rsqi.lessons import plan_of
+    assert plan_of(parser().parse_args(['train', 'compact', '--lessons', 'd', '--out', 'o', *words.split()])).every==every
+
+def test_half_where_the_processor_can(tmp_path, monkeypatch):
+    from rsqi.crops import Sample
+    from rsqi.train import Plan, fit, stack
+    blank = Sample(np.zeros((64,64,3), np.uint8), np.zeros((64,64), np.uint8), np.zeros((4,64,64), bool), np.zeros(10, np.int8))
+    supply, used = type('Blank', (), dict(sample=lambda self, size, rng: blank))(), []
+    monkeypatch.setattr('rsqi.train.learn', lambda net, optimiser, batch, rate, half: used.append(half) or [0.]*3)
+    for i,(can,wish) in enumerate([(True,True), (False,True), (True,False)]):
+        monkeypatch.setattr('torch.cpu.get_capabilities', lambda: dict(avx512_bf16=can))
+        plan = Plan('', str(tmp_path/str(i)), steps=1, size=64, batch=1, workers=0, half=wish)
+        [*fit(plan, supply, [stack([blank])], pretrained=False)]
+    assert used==[True, False, False]
+
 @pytest.fixture
 def little(monkeypatch):
     "A training that draws a sheet of land and an exam of a few samples, where a real one draws seventy and a hundred"
@@ -888,14 +913,26 @@ def test_corrections_become_a_model(rsqi_, tmp_path, little):
     refused(rsqi_('dataset', 'build', sample_scene().parent/'mask.tif', '--corrections', tmp_path/'scene.rsqi', '--out', tmp_path/'none'), 'not among those given')
     (tmp_path/'li.jsonl').write_bytes(said.path.read_bytes())
     refused(rsqi_('dataset', 'build', tmp_path/'scene.tif', '--corrections', tmp_path/'li.jsonl', '--out', tmp_path/'none'), 'its inspection is not beside it')
-    again = rsqi_('dataset', 'build', tmp_path/'scene.tif', '--corrections', tmp_path/'scene.rsqi', '--corrections', tmp_path/'li.jsonl', '--size', '256', '--dry-run', '--quiet')
+    again = rsqi_(*build[:-3], '--dry-run', '--quiet', '--corrections', tmp_path/'li.jsonl')
     assert again.status==0 and 'nothing was written' in again.out
+    li = corrections_of(Inspection.load(tmp_path/'scene.rsqi'), tmp_path/'li.jsonl', 'Li')
+    for f in Inspection.load(tmp_path/'scene.rsqi').findings: li.say('reject', f['id'])
+    made = rsqi_(*build[:-2], tmp_path/'fewer', '--corrections', tmp_path/'li.jsonl', '--json', '--quiet')
+    assert made.status==0 and not [p for p in json.loads(made.out)['problems'] if p['kind']=='not_a_defect']
+    assert not any(e.labels().any() for e in read_dataset(tmp_path/'fewer'))                  # his are the later words
 
     refused(rsqi_('train', 'compact', '--out', tmp_path/'run'), '--data', '--lessons')
     refused(rsqi_('train', 'compact', '--lessons', tmp_path/'blocks', '--out', tmp_path/'run', '--from', 'nowhere'), 'no start')
     refused(rsqi_('train', 'compact', '--lessons', tmp_path/'blocks', '--out', tmp_path/'run', '--keep', '2'), '--keep')
     refused(rsqi_('train', 'compact', '--lessons', tmp_path/'nothing', '--out', tmp_path/'run'), 'no such file or folder')
-    assert rsqi_('train', 'compact', '--from', 'default', '--lessons', tmp_path/'blocks', '--out', tmp_path/'run', '--steps', '1', '--workers', '0').status==0
+    learn = lambda which, *more: rsqi_('train', 'compact', '--from', 'default', '--lessons', tmp_path/which, '--out', tmp_path/'run', '--steps', '1', '--workers', '0', *more)
+    assert learn('blocks').status==0
+    refused(learn('fewer'), 'holds a training with another lessons', 'name another folder')
+    refused(learn('blocks', '--share', '.25', '--seed', '1', '--rate', '1e-3'), 'another rate, seed, share')
+    weights = lambda: (tmp_path/'run/model/weights.safetensors').read_bytes()
+    first = weights()
+    assert learn('blocks').status==0 and weights()==first                                     # it was done
+    assert learn('blocks', '--keep', '0').status==0 and weights()!=first
     assert rsqi_('inspect', tmp_path/'scene.tif', '--model', tmp_path/'run/model', '--out', tmp_path/'after.rsqi', '--no-report', '--quiet').status==0
 
 @pytest.mark.parametrize('option,value', [('--each','0'), ('--clean','-1')])

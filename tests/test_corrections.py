@@ -1,5 +1,5 @@
 "Corrections where things go wrong: killed kernels, torn lines, two people at once, strange shapes, scenes without coordinates."
-import json, multiprocessing, os, subprocess, sys
+import json, multiprocessing, os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 from inspection_folder import write_folder
@@ -8,6 +8,7 @@ from rsqi.explore import Explorer
 from rsqi.handover import from_geopackage, merge_corrections, to_geopackage
 from rsqi.cli import main
 from rsqi.inspection import Inspection
+from rsqi.lessons import lesson_layer, told
 from rsqi.refusals import Refused
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +65,63 @@ def test_what_is_no_file_of_ours(tmp_path, text):
     else:
         with pytest.raises(Refused) as e: read_corrections(tmp_path/'c.jsonl', 'abc')
         assert '\n' not in str(e.value)
+
+def test_a_full_disk_is_said(tmp_path):
+    "Not a word is taken for written of which the disk has a part."
+    resource = pytest.importorskip('resource')
+    c = Corrections(tmp_path/'c.jsonl', 'abc', 'a')
+    c.say('reject', 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (c.path.stat().st_size+40, limits[1]))
+    try:
+        with pytest.raises(OSError): c.say('reject', 2)
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    c.say('reject', 3)
+    assert [r.finding for r in c.rows]==[r.finding for r in read_corrections(c.path)[0]]==[1,3] and c.damaged==1
+
+SAID = dict(id='a1', time='2026-01-01T00:00:00Z', who='Li', action='accept', finding=1)
+
+@pytest.mark.parametrize('line,told', [
+    (SAID|dict(undoes=[1]), '1 damaged line'), (SAID|dict(action='undo', undoes={}), '1 damaged line'), (SAID|dict(note=float('nan')), '1 damaged line'),
+    (SAID|dict(before=dict(share=float('nan'))), '1 damaged line'),
+    (SAID|dict(action='add', finding='a1', after=dict(outline='POLYGON ((1 1, 9 1, 9 9, 1 1))')), '1 damaged line'),
+    (SAID|dict(note='\ud800'), ''), (SAID|dict(who='\udcff'), '')])
+def test_a_line_that_somebody_else_wrote(found, capsys, line, told):
+    said = corrections_of(_whole(found), who='Zhang')
+    said.say('reject', 2)
+    with open(said.path, 'a') as f: f.write(json.dumps(line)+'\n')
+    assert main(['correct', str(found.dir), '--no-report'])==0
+    assert told in (err := capsys.readouterr().err) and bool(told)==('damaged' in err)
+    assert corrections_of(found).say('accept', 3, note='\ud800').note=='?'
+
+@pytest.mark.parametrize('text', ['', '["rsqi corrections"]\n', '{"kind":"rsqi corrections"}\n', '{"kind":"rsqi corrections","scene":[1]}\n',
+                                  ''.join(f'{{"kind":"rsqi corrections","scene":"{s}"}}\n' for s in 'ab')])
+def test_a_file_that_tells_no_scene(found, tmp_path, text):
+    "Two files in one, such as `cat` makes, tell none either: their numbers are of two inspections."
+    (tmp_path/'c.jsonl').write_text(text)
+    for read in told, merge_corrections:
+        with pytest.raises(Refused, match='c.jsonl.*name another file'): read([tmp_path/'c.jsonl'])
+
+def test_whose_corrections_become_lessons(found, tmp_path):
+    "Those beside an inspection always, a colleague's beside them; two inspections of one scene number their findings each in its own way."
+    s, t = found.dir, Path(shutil.copytree(found.dir, tmp_path/'t.rsqi'))
+    mine, other, li = corrections_of(s, who='a'), corrections_of(t, who='b'), corrections_of(s, tmp_path/'li.jsonl', 'Li')
+    mine.say('reject', 1); other.say('accept', 1); li.say('relabel', 2, after=dict(defect='blur'))
+    spoke = lambda *paths: [(c.who, c.finding) for _,rows in told(paths).values() for c in rows]
+    for both in (s, t), (mine.path, other.path), (s, other.path):
+        with pytest.raises(Refused, match='one scene') as e: told(both)
+        assert s.name in str(e.value) and t.name in str(e.value)
+    for some in [s], [mine.path], [s, mine.path], [s, s.parent/'.'/s.name]: assert spoke(*some)==[('a',1)]
+    for some in (s, li.path), (li.path, mine.path): assert spoke(*some)==[('a',1), ('Li',2)]
+    mine.path.unlink()
+    assert spoke(s, li.path)==[('Li',2)] and spoke(s)==[]
+
+def test_ground_of_a_rejected_finding_is_no_annotation(found):
+    said = corrections_of(found)
+    for f in found.findings[:2]: said.say('reject', f['id'])
+    said.say('accept', 3)
+    kinds = lesson_layer(found, said.rows)['defect'].tolist()
+    assert '0' not in kinds and len(kinds)==len(found.findings)-2+('255'==kinds[-1] and len(kinds)>len(found.findings)-2)
 
 def test_without_coordinates_and_with_a_bow_tie(found):
     e = Explorer(found)
