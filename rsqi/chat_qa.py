@@ -247,6 +247,8 @@ def open_base(folder, lang, device):
 def open_chat(folder, card, device):
     "Open a chat model, or an adapter on its base."
     if not (folder/ADAPTER).is_file(): return open_base(folder, card.get('lang', 'zh'), device)
+    said = read_card(folder, ADAPTER)
+    if said.get('peft_type')!='LORA' or said.get('megatron_config'): raise ModelError(f'{folder} is no plain LoRA, and what else an adapter names may run code; name a LoRA') # PEFT imports what a Megatron configuration names
     if not (folder/'adapter_model.safetensors').is_file(): raise ModelError(f'{folder} holds no adapter_model.safetensors; a pickle is never opened: copy the adapter again')
     base = vqa_folder(folder/card['base'] if (folder/str(card['base'])).is_dir() else str(card['base']))
     kind, _ = kind_of(base)

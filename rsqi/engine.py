@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['REPOSITORY', 'FETCHED', 'SILENCE', 'LATER', 'families', 'STRIDE', 'EDGE', 'engines', 'PRECISIONS', 'ModelError',
            'Notice', 'hub_folder', 'model_folder', 'model_card', 'family', 'family_of', 'part', 'licence_of',
-           'tell_licence', 'weights_hash', 'padded', 'engine', 'quiet_openvino', 'cores', 'OpenVino', 'open_openvino',
-           'Torch', 'open_torch', 'open_cuda', 'choose', 'Engine', 'open_engine', 'fold_calibration', 'save_network',
-           'save_graph', 'compact', 'load_network']
+           'tell_licence', 'stamp', 'weights_hash', 'padded', 'engine', 'quiet_openvino', 'cores', 'OpenVino',
+           'open_openvino', 'Torch', 'open_torch', 'open_cuda', 'choose', 'Engine', 'open_engine', 'fold_calibration',
+           'save_network', 'save_graph', 'compact', 'load_network']
 
 # %% ../nbs/23_engine.ipynb #1bdd7ebc
 import hashlib, json, os, re, sys, warnings
@@ -120,9 +120,18 @@ def tell_licence(name, card=None):
         warnings.warn(f'model {name}: licence {licence}, not for commercial use', Notice, stacklevel=3)
     return licence
 
-@lru_cache(maxsize=8)
+def stamp(name):
+    "Return what changes when a model is written anew: its files, their sizes and times."
+    folders = dict.fromkeys(model_folder(n) for n in (name, part(name, 'classifier'), part(name, 'segmenter')))
+    told = ((p, p.stat()) for folder in folders for p in sorted(folder.glob('*')) if p.is_file())
+    return tuple((str(p), s.st_size, s.st_mtime_ns) for p,s in told)
+
 def weights_hash(name='default'):
     "Return the SHA-256 of the files that decide what a model says."
+    return _hashed(name, stamp(name))
+
+@lru_cache(maxsize=8)
+def _hashed(name, _):
     digest, folder = hashlib.sha256(), model_folder(name)
     for pattern in family_of(model_card(name))[1]:
         for path in sorted(folder.glob(pattern)): digest.update(path.read_bytes())
@@ -301,10 +310,12 @@ def _open(name, folder, precision, threads):
 
 def _cropped(maps, shape): return maps[..., :-(-shape[0]//STRIDE), :-(-shape[1]//STRIDE)]
 
-@lru_cache(maxsize=4)
 def open_engine(name='default', device='auto', precision='fp32', threads=None):
-    "Return an `Engine`; the same one for the same arguments, so that both heads share one graph."
-    return Engine(name, device, precision, threads)
+    "Return an `Engine`; the same one for the same arguments, so that both heads share one graph, until the model's files change."
+    return _opened(name, device, precision, threads, stamp(name))
+
+@lru_cache(maxsize=4)
+def _opened(name, device, precision, threads, _): return Engine(name, device, precision, threads)
 
 # %% ../nbs/23_engine.ipynb #705c732d
 def fold_calibration(

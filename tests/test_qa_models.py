@@ -321,6 +321,11 @@ def test_an_adapter_moves_with_its_base(chat, blocks, folder, tmp_path, capsys):
     capsys.readouterr()
     assert main(['ask', str(folder), '有云吗?', '--model', str(tmp_path/'乙/适配'), '--held'])==0
     assert capsys.readouterr().out[0] in '是否'
+    card = json.loads((tmp_path/'乙/适配/adapter_config.json').read_text(encoding='utf-8'))
+    for odd in dict(megatron_config=dict(a=1), megatron_core='evil'), dict(peft_type='IA3'):
+        shutil.copytree(tmp_path/'乙', tmp_path/'丙', dirs_exist_ok=True)
+        (tmp_path/'丙/适配/adapter_config.json').write_text(json.dumps(card | odd), encoding='utf-8')
+        assert 'no plain LoRA' in refused(capsys, 'ask', folder, '有云吗?', '--model', tmp_path/'丙/适配')
     shutil.rmtree(tmp_path/'乙/底座')
     assert 'no folder here' in refused(capsys, 'ask', folder, '有云吗?', '--model', tmp_path/'乙/适配')
 
