@@ -65,7 +65,9 @@ def model_folder(
 
 def model_card(name='default'):
     "Return a model's `config.json` as a dict: architecture, labels, ranges it was trained for, figures, data."
-    return json.loads((model_folder(name)/'config.json').read_text(encoding='utf-8'))
+    path = model_folder(name)/'config.json'
+    try: return dict(json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError) as e: raise ModelError(f"{path} cannot be read ({' '.join(str(e).split())}); copy the model again") from e
 
 # %% ../nbs/23_engine.ipynb #dbbf2ad6
 SILENCE = -1e4 # Logit of what a network was never asked

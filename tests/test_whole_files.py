@@ -89,6 +89,7 @@ def test_old_file_or_new(make, name, tmp_path, monkeypatch):
 def test_torn_plan(tmp_path):
     from rsqi.refusals import Refused
     (tmp_path/'plan.json').write_text('{"a"')
+    (tmp_path/'log.csv').touch() # a plan alone may be begun anew
     with pytest.raises(Refused, match='plan.json'): plan(tmp_path)
 
 # A cache is no necessity
