@@ -27,7 +27,7 @@ def way(*kinds):
     return _register
 
 # %% ../nbs/65_answers.ipynb #d0a335b4
-MEASURED = 'any', 'presence', 'kinds', 'number', 'area' # Ground that nobody looked at limits what they say
+MEASURED = 'any', 'presence', 'kinds', 'number', 'area', 'where' # Ground that nobody looked at limits what they say
 EACH     = 'where', 'direction', 'severity', 'cost', 'confidence' # Of any defect: said of each that was found
 SCENE    = ('score', 'grade', 'failed', 'reasons', 'review', 'inspected', 'gaps', 'definition', 'scene', 'class', 'look') # Need no outlines
 
@@ -59,7 +59,9 @@ def _told(m):
     "Return what is said of a matter; None where it cannot be answered."
     known = m.inspection.verdict['inspected_share'] and (m.kind in SCENE or m.facts.valid)
     if m.place.kind=='block' and (said := _block(m)): return said
-    if m.kind not in SCENE and not known: return None
+    if m.kind not in SCENE and not known:
+        there = m.place.kind=='place' and m.inspection.verdict['inspected_share'] and m.survey.unseen(m.place)
+        return Said(m.say('nothing_seen'), note=None) if there else None
     if m.number and m.number not in m.survey.finding:
         last = max(m.survey.finding, default=0)
         return Said(m.say('no_finding' if last else 'none_found', last=last), False)
@@ -72,7 +74,7 @@ def percent(share):
 def _note(m, said):
     "Return what limits an answer."
     share = m.inspection.verdict['inspected_share']
-    if said.note is None or m.kind not in MEASURED or share>=1: return said.note or ''
+    if said.note is None or m.kind not in MEASURED or share>=1 or m.frame.findings: return said.note or ''
     return said.note+phrases()[m.lang]['partly'].format(share=percent(share))
 
 def _unknown(m, name):

@@ -154,7 +154,7 @@ ASKED = {
     '图块4检查了吗?': '否,图块4未能完整检查:无法解码。',
     'block 5?': 'No, this inspection has no block 5; its blocks are numbered 1 to 4.',
     # in a newcomer's words
-    'Is the image usable?': 'Yes, '+GRADE_EN, '能用吗?': '是,等级为合格,得分 71.4。', 'Is it unusable?': 'No, '+GRADE_EN, '这张图不能用吗?': '否,等级为合格,得分 71.4。',
+    'Is the image usable?': 'Yes, '+GRADE_EN, '能用吗?': '是,等级为合格,得分 71.4。', 'Can this image be used?': 'Yes, '+GRADE_EN, 'Is it unusable?': 'No, '+GRADE_EN, '这张图不能用吗?': '否,等级为合格,得分 71.4。',
     '有拼接问题吗?': '是,这张卫星图像中存在一条拼接痕迹的痕迹,位于图像的右侧,大致是竖线。', 'Any stitching problems?': SEAM_EN,
     'What should I check?': 'Look first at what costs most: 3.50 points for pixel missing (finding 7), 3.00 points for stripe noise (finding 6) '
                             'and 2.50 points for stripe noise (finding 5). A person should review it: It is small.',
@@ -297,6 +297,13 @@ def test_ground_that_nobody_looked_at_is_unknown(folder, tmp_path):
     assert session.ask('Any blur?').line=='No sign of blur was found in the 5.56 % of the valid ground that was inspected; the rest is unknown.'
     assert session.ask('Any cloud?').yes and '5.56 %' in session.ask('Any cloud?').note
 
+def test_a_place_of_which_nothing_was_inspected_is_unknown(folder, tmp_path):
+    dir = less_seen(folder, tmp_path/'s.rsqi')
+    with rasterio.open(dir/'mask.tif', 'r+') as f: f.write(np.full((300,300), 255, np.uint8), 1, window=((600,900), (0,300)))
+    got = ask(dir, 'Any blur in the lower left corner?')
+    assert (got.yes, got.line)==(None, 'No ground of the lower left corner of the image was inspected, so what is there is unknown.')
+    assert '未知' in ask(dir, '左下角有哪些问题?').line
+
 def test_why_ground_was_not_inspected_is_one_sentence_in_either_language(folder, tmp_path):
     session = Session(less_seen(folder, tmp_path/'s.rsqi'))
     assert session.ask('What was not inspected?').text=='Of the valid ground, 5.56 % was inspected; the rest cannot be decoded.'
@@ -317,7 +324,7 @@ def test_places_and_findings_are_told_apart(joined, folder, tmp_path):
 def test_the_unusable_parts_are_those_of_the_findings(session):
     for question,lang in ('Which parts are unusable?', 'en'), ('哪些部分不可用?', 'zh'):
         got = session.ask(question)
-        assert {*got.findings}=={*range(1,8)} and got.kind=='where' and len(got.parts)==5 and got.lang==lang
+        assert {*got.findings}=={*range(1,8)} and got.kind=='where' and len(got.parts)==5 and got.lang==lang and all('94 %' in p.note for p in got.parts)
 
 def test_words_that_are_not_understood_are_said(session):
     assert session.ask('Is there cloud over the airport?').line.endswith('(not understood: airport)')
