@@ -49,7 +49,7 @@ def _plain(unit):
 class Word(NamedTuple):
     "A phrase of a question."
     kind:str   # A cue of answers.toml, `name`, `place`, `way`, `comma` or `digits`; None where nobody knows it
-    value:str  # Key of the defect or place, the number, ...
+    value:str  # Key of the place or defect, or those of a family with blanks between; the number, ...
     text:str   # As it was asked, units with blanks between
 
 def _known(tax):
@@ -61,8 +61,12 @@ def _known(tax):
     for key,place in table['place'].items():
         yield from ((t, 'place', key) for t in place['cues'])
         yield from ((t, 'compass', key) for t in place.get('compass', ()))
+    groups = {' '.join(d.key for d in tax if d.family==family): some for family,some in table['family'].items()}
     named = {d.key: (d.key, d.en, d.zh, *d.aliases, *table['names'].get(d.key, ())) for d in tax}
-    yield from ((t, 'name', key) for key,some in named.items() for t in some)
+    loose = {t for some in groups.values() for t in some} # a seam is of no kind in particular
+    yield from ((t, 'name', key) for key,some in named.items() for t in some if t not in loose)
+    yield from ((t, 'name', keys) for keys,some in groups.items() for t in some)
+    yield from ((t.format(c=c), 'class', c) for lang in LANGS for t in table[lang]['class'] for c in 'ABCD')
 
 @lru_cache(maxsize=4)
 def lexicon(
@@ -107,6 +111,8 @@ class Frame:
     text:str = ''
     cues:frozenset = frozenset() # Of answers.toml
     defects:tuple = ()   # Keys
+    loose:tuple = ()     # Those of them that one word names together, as seam does
+    classes:tuple = ()   # Of severity
     findings:tuple = ()  # Numbers
     blocks:tuple = ()    # Numbers
     places:tuple = ()    # Keys
@@ -148,6 +154,11 @@ def _continued(said):
         out.append(w._replace(kind=before) if w.kind=='digits' and before in ('finding_number','block_number') else w)
     return out
 
+def _unknown(said):
+    "Yield what nobody knows, Latin words and numbers one at a time, characters that stand together as one."
+    for unknown,run in groupby(said, lambda w: w.kind in (None,'digits')):
+        if unknown: yield from re.sub(r'(?<=[^\x00-\x7f]) (?=[^\x00-\x7f])', '', ' '.join(w.text for w in run)).split()
+
 def frame(
     said, # Of `Word`
 ): # `Frame`
@@ -157,12 +168,14 @@ def frame(
     of = lambda *some: tuple(dict.fromkeys(w.value for w in said if w.kind in some))
     numbers = lambda kind: tuple(int(n) for n in of(f'{kind}_number'))
     cues = kinds & (table['intent'].keys() | table['weak'].keys())
-    unknown = tuple(w.text for w in said if w.kind in (None,'digits'))
-    lacking, defects, findings = 'lacking' in kinds, of('name'), numbers('finding')
+    lacking, names, parts = 'lacking' in kinds, of('name'), {'unusable','where'}<=kinds
+    keys = lambda some: tuple(dict.fromkeys(k for n in some for k in n.split()))
     if 'way' in kinds: cues = cues | {'direction'}
-    return Frame(' '.join(w.text for w in said), frozenset(cues), defects, findings, numbers('block'),
-                 of('place','compass'), of('way'), 'problem' in kinds or lacking and not defects, 'pronoun' in kinds,
-                 lacking, 'not' in kinds, 'compass' in kinds, unknown)
+    if 'unusable' in kinds and not parts: cues = cues | {'failed'}
+    return Frame(' '.join(w.text for w in said), frozenset(cues), keys(names), keys(n for n in names if ' ' in n), of('class'),
+                 numbers('finding'), numbers('block'), of('place','compass'), of('way'),
+                 'problem' in kinds or lacking and not names or parts, 'pronoun' in kinds,
+                 lacking, 'not' in kinds, 'compass' in kinds, tuple(_unknown(said)))
 
 # %% ../nbs/63_intents.ipynb #fe0ca52b
 def intents(
@@ -182,7 +195,7 @@ def answerable(
 ): # bool
     "Tell whether every word is understood, and every intent knows what it is about and what else is named."
     named = dict(finding=frame.findings, defect=frame.defects, problem=frame.subject=='problem', place=frame.places,
-                 block=frame.blocks, way=frame.ways, lacking=frame.lacking, denied=frame.denied)
+                 block=frame.blocks, way=frame.ways, lacking=frame.lacking, denied=frame.denied) | {'class': frame.classes}
     has, wanted, rules = {k for k,v in named.items() if v}, intents(frame), phrases()['intent']
     fits = lambda needs=(), takes=(), **_: (not needs or has & {*needs}) and has<={*needs, *takes}
     return bool(wanted) and not frame.unknown and all(fits(**rules[k]) for k in wanted)
@@ -217,7 +230,7 @@ def follow(
     bare = frame.cues=={'ask'} and not (frame.places or frame.blocks) # "Is it?", "May I?"
     if last is None or frame.empty or frame.unknown or whole or bare: return frame
     topic = frame if frame.subject else last
-    full = replace(frame, cues=frame.cues or last.cues, defects=topic.defects, findings=topic.findings,
+    full = replace(frame, cues=frame.cues or last.cues, defects=topic.defects, loose=topic.loose, findings=topic.findings,
                    problem=topic.problem, lacking=last.lacking if new else frame.lacking,
                    ways=frame.ways or (last.ways if new else ()))
     there = full if frame.places or frame.blocks else replace(full, places=last.places, blocks=last.blocks,
