@@ -12,7 +12,7 @@ PAGES  = 'README.md', 'README.zh.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENS
          'data_samples/README.md'
 BOOKS  = 'nbs/*.ipynb', 'nbs/tutorials/*.ipynb', 'nbs/howto/*.ipynb', 'nbs/results/*.ipynb', 'nbs/reports/*.ipynb', 'nbs/explore/*.ipynb'
 RUN    = 'tutorials', 'howto' # Folders whose notebooks are executed; the others show code, and the outputs that they keep
-GENERATED = ROOT/'glossary.md', ROOT/'gallery.md'
+WORDS  = ROOT/'docs/words.tsv' # A link to it is one to the glossary here
 WIDGET = 'application/vnd.jupyter.widget-view+json'
 
 def sources(patterns): return sorted(p for pattern in patterns for p in ROOT.glob(pattern))
@@ -122,7 +122,7 @@ def glossary():
     rows = tomllib.loads((ROOT/'rsqi/defects.toml').read_text(encoding='utf-8'))['defect']
     told = '\n\n'.join(f"### {i} {d['en']} {d['zh']}\n\n{d['definition_en']}\n\n{d['definition_zh']}\n\n`{d['key']}` · {d['family']} · {', '.join(d['aliases'])}"
                        for i,d in enumerate(rows, 1))
-    words = (ROOT/'docs/words.tsv').read_text(encoding='utf-8').strip().splitlines()
+    words = WORDS.read_text(encoding='utf-8').strip().splitlines()
     nouns = '\n'.join('|'+'|'.join(w.split('\t'))+'|' for w in words)
     return ('# Glossary 词汇\n\nThe ten defects, as the table of the package has them ([taxonomy](nbs/01_taxonomy.ipynb)).\n\n'
             '## Defects\n\n'+told+
@@ -150,7 +150,7 @@ def settled(text, at, stage):
         target = m[2]
         if re.match(r'\w+:', target): return m[0]
         file = (at.parent/target).resolve()
-        if file in GENERATED: return m[0]
+        if file==WORDS: return f"[{m[1]}]({Path(os.path.relpath(ROOT/'glossary.md', at.parent)).as_posix()})"
         if not file.is_relative_to(ROOT) or not file.exists() or file.is_dir(): return m[1]
         there = stage/file.relative_to(ROOT)
         if file.suffix not in ('.md','.ipynb') and not there.exists():
@@ -187,6 +187,7 @@ def stage_all(stage, cache, execute):
     for path in sorted((ROOT/'rsqi').glob('[a-z]*.py')):
         page = api_page(path)
         if page: put(stage/'api'/f'{path.stem}.md', page)
+    with open(stage/'docs/index.md', 'a', encoding='utf-8') as f: f.write('\n'+(ROOT/'docs/contents.txt').read_text(encoding='utf-8'))
     put(stage/'glossary.md', glossary())
     put(stage/'gallery.md', gallery(stage, books))
     put(stage/'conf.py', (ROOT/'docs/conf.py').read_text(encoding='utf-8'))
