@@ -304,7 +304,7 @@ def parser():
     "Return the parser of all commands."
     for name in LATER: import_module(f'rsqi.{name}')
     top = Parser(prog='rsqi', description='Inspects remote sensing images for quality: which parts are unusable, why, and a score.',
-                 epilog='Status: 0 inspected, 2 refused or the disk failed, 3 some valid ground was not inspected, '
+                 epilog='Status: 0 inspected, or no ground to inspect, 2 refused or the disk failed, 3 some valid ground was not inspected, '
                         '130 stopped (run again to resume), 1 a bug.')
     top.add_argument('--version', action='version', version=f'rsqi {__version__}')
     places = {'': top.add_subparsers(dest='command', metavar='COMMAND', required=True, parser_class=Parser)}
