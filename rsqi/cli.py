@@ -251,6 +251,7 @@ def dataset(args):
 def imagery(root, *splits):
     "Refuse a data folder without images of a split."
     from rsqi.crops import images_of, places
+    if not Path(root).is_dir(): raise Usage(f'{root}: no such folder; give the folder of imagery that splits.toml describes')
     for split in splits:
         if any(images_of(root, place) for place in places('ground', split)): continue
         raise Usage(f'{root} has no images of the {split} places; give the folder of imagery that splits.toml describes')

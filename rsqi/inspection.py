@@ -21,7 +21,7 @@ from .grid import Block
 from .polygons import is_measured, polygonize, to_frame, to_scene, write_findings
 from .progress import percent
 from .refusals import without_marks
-from .score import chance, load_policy, score
+from .score import chance, load_policy, score, spoken
 from .show import data_uri, mask_png, qgis_mask_style, webp
 from .taxonomy import IGNORED, default_taxonomy
 
@@ -251,6 +251,7 @@ class Inspection:
         from PIL import Image
         return np.asarray(Image.open(self.dir/'quicklook.webp').convert('RGB'))
 
+    def __repr__(self): return f'Inspection({str(self.dir)!r}: {spoken(self.verdict)}  {len(self.findings)} findings)'
     def _repr_html_(self): return card(self)
 
 # %% ../nbs/34_inspection.ipynb #4571773d

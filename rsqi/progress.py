@@ -77,7 +77,7 @@ def _narrate(iterable, total, label, say, every):
     n = 0
     for n,item in enumerate(iterable, 1):
         yield item
-        if perf_counter()-last < every: continue
+        if n==total or perf_counter()-last < every: continue # the last line follows
         say(line(n), n/total if total else None, False)
         last = perf_counter()
     say(line(n), 1., True)

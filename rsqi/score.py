@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'EVERY', 'UNITS', 'Judgement', 'Method', 'method', 'classes', 'areas', 'limits', 'Policy', 'load_policy',
-           'Totals', 'total', 'Score', 'score', 'chance', 'known_policy', 'passing', 'legend']
+           'Totals', 'total', 'Score', 'score', 'chance', 'known_policy', 'passing', 'spoken', 'legend']
 
 # %% ../nbs/33_score.ipynb #e9d6de1b
 import hashlib, json, math, tomllib
@@ -369,6 +369,10 @@ def passing(name):
     "Return the grades of a policy, by its name, that are not the last; () where it is gone."
     policy = known_policy(name)
     return tuple(g['key'] for g in policy.grades[:-1]) if policy else ()
+
+def spoken(verdict):
+    "Return outcome, score and grade of a verdict as one line."
+    return '  '.join([verdict['outcome'], *([] if verdict['score'] is None else [f"score {verdict['score']:.1f}"]), *filter(None, [verdict['grade']])])
 
 def legend(p):
     "Return what the words of a page mean under a `Policy`, (English, Chinese)."

@@ -426,3 +426,8 @@ def test_a_grade_that_passes_says_so_beside_the_defects(spare):
 def test_the_table_of_findings_is_as_wide_as_its_frame(tab, width):
     tab.set_viewport_size(dict(width=width, height=900))
     assert tab.locator('.tableside .scroll').evaluate('e => e.scrollWidth<=e.clientWidth')
+
+def test_an_inspection_is_told_in_a_line(spare):
+    "Outside Jupyter too, without the numbers of every finding"
+    i = told(spare, verdict=dict(score=0.))
+    assert repr(i)==f'Inspection({str(i.dir)!r}: DEFECT  score 0.0  QUALIFIED  {len(i.findings)} findings)'
