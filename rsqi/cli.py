@@ -251,6 +251,7 @@ def dataset(args):
 def imagery(root, *splits):
     "Refuse a data folder without images of a split."
     from rsqi.crops import images_of, places
+    if not Path(root).is_dir(): raise Usage(f'{root}: no such folder; give the folder of imagery that splits.toml describes')
     for split in splits:
         if any(images_of(root, place) for place in places('ground', split)): continue
         raise Usage(f'{root} has no images of the {split} places; give the folder of imagery that splits.toml describes')
@@ -304,7 +305,7 @@ def parser():
     "Return the parser of all commands."
     for name in LATER: import_module(f'rsqi.{name}')
     top = Parser(prog='rsqi', description='Inspects remote sensing images for quality: which parts are unusable, why, and a score.',
-                 epilog='Status: 0 inspected, 2 refused or the disk failed, 3 some valid ground was not inspected, '
+                 epilog='Status: 0 inspected, or no ground to inspect, 2 refused or the disk failed, 3 some valid ground was not inspected, '
                         '130 stopped (run again to resume), 1 a bug.')
     top.add_argument('--version', action='version', version=f'rsqi {__version__}')
     places = {'': top.add_subparsers(dest='command', metavar='COMMAND', required=True, parser_class=Parser)}

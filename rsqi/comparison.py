@@ -258,7 +258,7 @@ def objects(comparison, most=500, thumbs=150):
     images = dict(quicklook=fitting(looks[-1], 420_000),
                   mask=data_uri((comparison.dir/'agreement.png').read_bytes(), 'image/png'))
     measured = any(r['area_a_m2'] is not None or r['area_b_m2'] is not None for r in rows)
-    table = _part('changes', rows, max(len(f['changes'])-most, 0), measured, len(looks)==2)
+    table = _part('changes', rows, max(len(f['changes'])-most, 0), measured, len(looks)==2, f['mode']=='truth')
     parts = dict(images=images, pins=pins(rows, shape), aspect=shape[1]/shape[0], swipe=len(looks)==2,
                  states=[(by[k], n) for k,n in comparison.counts.items() if n],
                  gsd=next(s['scene']['gsd'] for s in f['sides'].values() if s.get('scene')))
@@ -308,7 +308,8 @@ def comparison_line(found, page):
 
 EXPLAINED = ('objects: those of the first that the second has too, of all it has; then the same the other way round',
              'objects: the human\'s that were found, of all; then the machine\'s that are right, of all. '
-             'Found differently: the two agree on less than half of it, or call it by another name')
+             'Found differently: the two agree on less than half of it, or call it by another name; '
+             'findings that overlap count as one above')
 
 def comparison_lines(found, page):
     "Return the outcome of a comparison in a few lines."

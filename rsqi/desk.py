@@ -57,7 +57,7 @@ def build_options(p):
     either.add_argument('--labels', metavar='FILE|DIR', help='annotations: a vector file such as a shapefile, or a folder of them')
     for option,(help,_) in instead.items(): either.add_argument(option, action='append', metavar='FILE|DIR', help=help)
     p.add_argument('--out', metavar='DIR', help='folder of the dataset')
-    p.add_argument('--size', type=sizes_of, default=(512,1024), metavar='N[,N]', help='edges of blocks, pixels (default 512,1024)')
+    p.add_argument('--size', type=sizes_of, metavar='N[,N]', help='edges of blocks, pixels (default 512,1024; of corrections 256)')
     p.add_argument('--overlap', type=int, default=0, metavar='N', help='shared by neighbouring blocks, pixels (default 0)')
     p.add_argument('--clean', type=float, metavar='S', help='share of clean blocks, 0 to 1; 1 keeps every one (default 0.26)')
     p.add_argument('--test', type=float, default=.1, metavar='S', help='share of blocks for testing, 0 to 0.5 (default 0.1)')
@@ -87,7 +87,8 @@ def recipe_of(args):
     reading = Reading(args.type_field, tuple(args.alias), args.labels_crs, args.unknown)
     clean = args.clean if args.clean is not None else .26 if args.labels else 1.
     unlabelled = args.unlabelled if args.labels else 'clean' # where people rejected all, nothing is to be annotated
-    return Recipe(args.size, args.overlap, clean, args.test, args.ground, args.image, args.seed, reading, unlabelled)
+    size = args.size or ((512,1024) if args.labels else (256,)) # what people judged is small
+    return Recipe(size, args.overlap, clean, args.test, args.ground, args.image, args.seed, reading, unlabelled)
 
 def annotated(args):
     "Return a context of (scenes, annotations), whatever the annotations are."

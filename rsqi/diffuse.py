@@ -55,6 +55,7 @@ def checkpoint_folder(
     name, # A folder, or `owner/name[@revision]` of the Hub
 ): # Path
     "Find the folder of a checkpoint; raise `ModelError` where there is none."
+    diffusers() # its lack is told before anything is fetched
     folder = Path(name)
     if folder.is_dir(): return folder
     if re.fullmatch(REPOSITORY, str(name)) and not folder.parent.exists():

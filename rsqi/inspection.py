@@ -8,7 +8,7 @@ __all__ = ['BESIDES', 'CONTENTS', 'NEEDED', 'KINDS', 'TONES', 'put', 'append', '
            'small_mask', 'part_of', 'card', 'Run', 'finish', 'window_of']
 
 # %% ../nbs/34_inspection.ipynb #cd409a9a
-import json, math, os, shutil, warnings
+import json, os, shutil, warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -19,8 +19,9 @@ import numpy as np
 from . import __version__
 from .grid import Block
 from .polygons import is_measured, polygonize, to_frame, to_scene, write_findings
+from .progress import percent
 from .refusals import without_marks
-from .score import chance, load_policy, score
+from .score import chance, load_policy, score, spoken
 from .show import data_uri, mask_png, qgis_mask_style, webp
 from .taxonomy import IGNORED, default_taxonomy
 
@@ -72,8 +73,7 @@ def verdict(
     found, whole = bool(score.findings), inspected_share>=1
     outcome = 'DEFECT' if found else 'CLEAN' if whole and score.grade else 'NOT_INSPECTED'
     known = outcome!='NOT_INSPECTED'
-    percent = f'{math.floor(inspected_share*1000)/10:g} %'
-    part = f'Only {percent} of the valid ground could be inspected', f'有效范围中仅有 {percent} 完成检查'
+    part = f'Only {percent(inspected_share)} of the valid ground could be inspected', f'有效范围中仅有 {percent(inspected_share)} 完成检查'
     why = [*score.doubts, *[part]*(not whole), *doubts] if score.grade else []
     return dict(outcome=outcome, score=score.value if known else None, grade=score.grade if known else None,
                 grade_zh=score.grade_zh if known else None, reasons=[*score.reasons, *(en for en,_ in why)],
@@ -251,6 +251,7 @@ class Inspection:
         from PIL import Image
         return np.asarray(Image.open(self.dir/'quicklook.webp').convert('RGB'))
 
+    def __repr__(self): return f'Inspection({str(self.dir)!r}: {spoken(self.verdict)}  {len(self.findings)} findings)'
     def _repr_html_(self): return card(self)
 
 # %% ../nbs/34_inspection.ipynb #4571773d
@@ -370,8 +371,16 @@ def _pictures(folder, scene, findings, most=100):
     shutil.rmtree(folder/'thumbnails', ignore_errors=True)
     (folder/'thumbnails').mkdir()
     for f in sorted(findings, key=lambda f: (-f.deduction, -f.area_px, f.id))[:most]:
-        try: put(folder/f'thumbnails/{f.id}.webp', webp(scene.read(window_of(f, scene.shape))))
-        except (OSError, ValueError): continue
+        picture = _legible(scene, window_of(f, scene.shape))
+        if picture is not None: put(folder/f'thumbnails/{f.id}.webp', webp(picture))
+
+def _legible(scene, block):
+    "Return the picture of a block, black where the file is damaged; None where nothing of it can be read."
+    try: return scene.read(block)
+    except (OSError, ValueError): pass
+    try: image, _, readable = scene.salvage(block)
+    except (OSError, ValueError): return None
+    return image if readable.any() else None
 
 def window_of(
     finding,  # `Finding`

@@ -26,7 +26,7 @@ from .judge import half_believed, shared, surely, vouched
 from .segmenter import decide, from_steps
 from .polygons import Area, ground_area, polygonize
 from .refusals import Refused, make_folder
-from .score import chance, load_policy, score
+from .score import chance, load_policy, score, spoken
 
 from .sheets import findings_of, policy_of
 from .taxonomy import Taxonomy, default_taxonomy
@@ -295,6 +295,8 @@ class Replayed:
     verdict:dict     # As in an inspection
     before:dict      # The verdict of the inspection itself
     seconds:float
+
+    def __repr__(self): return f'Replayed({spoken(self.verdict)}, was {spoken(self.before)}; {len(self.findings)} findings)'
 
     def _repr_html_(self):
         tell = lambda v: f"{'–' if v['score'] is None else round(v['score'], 2)} {escape(str(v['grade'] or v['outcome']))}"

@@ -9,7 +9,8 @@ __all__ = ['correct_options', 'correct', 'said_by', 'taken', 'handed_over', 'con
 # %% ../nbs/92_review_desk.ipynb #e977669c
 import sys
 from .cli import command, named, number, page_options, positive, say, write_report
-from .progress import json_line
+from .progress import counted, json_line
+from .score import spoken
 
 
 # %% ../nbs/92_review_desk.ipynb #dc89542e
@@ -41,7 +42,7 @@ def correct(args):
         made = correct(found, said, args.out, overwrite=args.overwrite)
     page, paper = [*([] if args.no_report else write_report(args, made.dir)), None, None][:2]
     facts = dict(folder=str(made.dir), report=page and str(page), corrections=len(said), conflicts=[c._asdict() for c in conflicts], **made.verdict)
-    lines = [*told(made.verdict, found.verdict), *map(conflict_line, conflicts), f'  {len(said)} corrections, {len(made.findings)} findings in {made.dir}',
+    lines = [*told(made.verdict, found.verdict), *map(conflict_line, conflicts), f"  {counted(len(said), 'correction')}, {counted(len(made.findings), 'finding')} in {made.dir}",
              *(f'  {k}: {p}' for k,p in (('report',page), ('pdf',paper)) if p)]
     say(json_line(facts | (dict(pdf=paper and str(paper)) if args.pdf else {})) if args.json else '\n'.join(lines))
     return 3 if made.verdict['inspected_share']<1 else 0
@@ -66,7 +67,7 @@ def taken(found, args, said):
     if not args.from_gpkg: return
     made = from_geopackage(found, args.from_gpkg, said)
     for line in made.skipped: notice(f'{args.from_gpkg}: {line}')
-    notice(f'{len(made)} corrections taken over from {args.from_gpkg} into {said.path}')
+    notice(f'{counted(len(made), "correction")} taken over from {args.from_gpkg} into {said.path}')
 
 def handed_over(found, args, said, conflicts):
     "Write the findings for a GIS; return the exit status."
@@ -87,8 +88,7 @@ def notice(text):
 
 def told(now, before):
     "Return a verdict beside the one before as lines."
-    points = lambda v: '' if v['score'] is None else f"  score {v['score']}"
-    return [f"{now['outcome']}{points(now)}  {now['grade'] or ''}, was{points(before)}  {before['grade'] or before['outcome']}",
+    return [f'{spoken(now)}, was {spoken(before)}',
             *(f'  - {r}' for r in now['reasons'])]
 
 

@@ -15,8 +15,8 @@ from .inspection import TONES
 from .ledger import Ledger, outliers, row_of, worst_first
 from .progress import duration
 from .refusals import Refused
-from .score import load_policy
-from .sections import LOTS, OUTCOMES, templates
+from .score import load_policy, passing
+from .sections import LOTS, OUTCOMES, PASSED, templates
 from .sheets import lot
 from .show import data_uri, webp
 from .taxonomy import default_taxonomy
@@ -26,11 +26,12 @@ WORDS  = OUTCOMES | dict(DEFECT=('With defects', '存在缺陷')) # That follow 
 STATES = dict(failed=('Could not be inspected', '无法检查', '#a40e26'), unfinished=('Not finished', '未完成', '#7d8590'),
               **{k: (*WORDS[k], TONES[k]) for k in ('NOT_INSPECTED','DEFECT','CLEAN')})
 
-def shown(row):
-    "Return how the state of a scene is shown: key, words in two languages, tone."
+def shown(row, grades=()):
+    "Return how the state of a scene is shown: key, words in two languages, tone; `grades` are those that pass."
     key = row['outcome'] if row['state']=='done' else 'failed' if row['state']=='failed' else 'unfinished'
     en, zh, tone = STATES[key]
-    return dict(key=key, words=(en, zh), tone=tone)
+    passes = key=='DEFECT' and row['grade'] in grades and row['inspected_share']>=1
+    return dict(key=key, words=PASSED if passes else (en, zh), tone=tone)
 
 class Batch:
     "A batch on disk, read once: its book and a row for every scene."
@@ -40,7 +41,8 @@ class Batch:
         self.dir, self.book = Path(dir), Ledger.load(dir)
         if self.book is None: raise Refused(f'{dir} holds no batch.json; give the folder that `rsqi batch --out` wrote')
         rows = worst_first([row_of(j, dir) for j in self.book.jobs.values()])
-        self.rows = [dict(r, shown=shown(r)) for r in rows]
+        grades = passing(self.book.config.get('policy') or '')
+        self.rows = [dict(r, shown=shown(r, grades)) for r in rows]
 
     def states(self):
         "Return every state with the number of its scenes."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'EVERY', 'UNITS', 'Judgement', 'Method', 'method', 'classes', 'areas', 'limits', 'Policy', 'load_policy',
-           'Totals', 'total', 'Score', 'score', 'chance']
+           'Totals', 'total', 'Score', 'score', 'chance', 'known_policy', 'passing', 'spoken', 'legend']
 
 # %% ../nbs/33_score.ipynb #e9d6de1b
 import hashlib, json, math, tomllib
@@ -358,3 +358,31 @@ def _costliest(measures, defects):
     "Return the keys of the defects, those that fail the scene first, then by points."
     cost = lambda k: (not defects[k].failed, -defects[k].deduction) if k in defects else (True, 0)
     return sorted(measures, key=cost)
+
+# %% ../nbs/33_score.ipynb #a6b231fb
+def known_policy(name):
+    "Return the policy of a result by its name; None where its file is gone."
+    try: return load_policy(name)
+    except ValueError: return None
+
+def passing(name):
+    "Return the grades of a policy, by its name, that are not the last; () where it is gone."
+    policy = known_policy(name)
+    return tuple(g['key'] for g in policy.grades[:-1]) if policy else ()
+
+def spoken(verdict):
+    "Return outcome, score and grade of a verdict as one line."
+    return '  '.join([verdict['outcome'], *([] if verdict['score'] is None else [f"score {verdict['score']:.1f}"]), *filter(None, [verdict['grade']])])
+
+def legend(p):
+    "Return what the words of a page mean under a `Policy`, (English, Chinese)."
+    steps = p.grades[:-1] if p.how.scored else ()
+    said  = [('ΔE: difference in colour between the two sides of a seam (CIE 1976); px: how far lines are broken across it',
+              'ΔE：接缝两侧的色差（CIE 1976）；px：线状地物在接缝处错开的像素数')]
+    if p.points: said.insert(0, ('Severity: A is the gravest, D the slightest', '严重度：A 最重，D 最轻'))
+    if p.points and p.fails: said.insert(1, (f"A defect of class {p.fails}{' or worse'*(p.fails>'A')} fails the scene, whatever its score",
+                                             f"存在 {p.fails} 类{'及更严重'*(p.fails>'A')}缺陷即判为{p.grades[-1]['zh']}，与得分无关"))
+    en = ', '.join(f"{g['key'].replace('_', ' ').capitalize()} from {g['min']:g}" for g in steps)
+    zh = '，'.join(f"{g['zh']} {g['min']:g} 分" for g in steps)
+    if steps: said.append((f'Grades: {en} of 100 points', f'等级：{zh}起（满分 100 分）'))
+    return said

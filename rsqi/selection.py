@@ -378,7 +378,7 @@ def plan(
 def _nothing(cuts, recipe):
     "Say why no block is kept, and what to do."
     less = 'make the blocks smaller (--size)'
-    if not cuts: return f'no block has {recipe.ground:.0%} of ground not ignored; {less} or ask for less (--ground)'
+    if not cuts: return f'no block has {recipe.ground:.0%} of ground not ignored (with --corrections: of ground that was judged); {less} or ask for less (--ground)'
     if any(any(c.pixels) for c in cuts): return f'all defects are too small to count in a block; {less}'
     return 'no block shows a defect; give annotations that lie on ground, or keep all clean blocks with --clean 1'
 

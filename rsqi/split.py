@@ -176,7 +176,7 @@ def told_clean(
 ): # Yields sentences
     "Say where clean blocks are wanting."
     if short:
-        yield (f'{counted(short, "clean block")} {are(short)} wanting: {got:.0%} of all are clean, not {share:.0%}; '
+        yield (f'{counted(short, "clean block")} too few: {got:.0%} of all are clean, not {share:.0%}; '
                'add clean scenes (--unlabelled clean), or ask for fewer clean blocks with --clean.')
 
 def told_small(

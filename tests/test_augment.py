@@ -188,9 +188,12 @@ def test_training_on_a_full_disk(room, capsys, monkeypatch):
 
 def test_extra_is_named(room, capsys, monkeypatch):
     from rsqi import diffuse
+    from rsqi.refusals import Refused
     monkeypatch.setattr(diffuse, 'find_spec', lambda name: None)
     refused(capsys, teach(room, 'x'), "pip install 'rsqi[diffusion]'")
     refused(capsys, paint(room, 'x'), "pip install 'rsqi[diffusion]'")
+    monkeypatch.setattr(diffuse, 'hub_folder', lambda *args: pytest.fail('asked the Hub first'))
+    with pytest.raises(Refused, match='diffusion'): diffuse.checkpoint_folder('owner/of-no-such-name')
     assert not (room/'x').exists()
     made(room, 'no extra')
     assert run('augment', 'curate', room/'no extra', '--against', room/'数据', '--accept', 'all', '--quiet')==0   # these two paint nothing

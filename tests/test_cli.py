@@ -908,6 +908,11 @@ def test_corrections_become_a_model(rsqi_, tmp_path, little):
     assert rsqi_('inspect', tmp_path/'scene.tif', '--out', tmp_path/'scene.rsqi', '--no-report', '--quiet').status==0
     build = 'dataset', 'build', tmp_path/'scene.tif', '--corrections', tmp_path/'scene.rsqi', '--size', '256', '--out', tmp_path/'blocks', '--quiet'
     refused(rsqi_(*build), 'nobody judged')
+    small = min(Inspection.load(tmp_path/'scene.rsqi').findings, key=lambda f: f['area_px'])['id']
+    plain = corrections_of(Inspection.load(tmp_path/'scene.rsqi'), tmp_path/'one.jsonl', 'Li')
+    plain.say('reject', small)
+    one = rsqi_(*build[:4], tmp_path/'scene.rsqi', '--corrections', tmp_path/'one.jsonl', '--dry-run', '--quiet')
+    assert one.status==0 and 'nothing was written' in one.out   # one word on one finding, at the size that is usual
     said = corrections_of(Inspection.load(tmp_path/'scene.rsqi'))
     for f in Inspection.load(tmp_path/'scene.rsqi').findings[:4]: said.say('accept', f['id'])
     assert rsqi_(*build).status==0
@@ -943,6 +948,8 @@ def test_corrections_become_a_model(rsqi_, tmp_path, little):
 def test_numbers_of_evaluation(rsqi_, option, value): refused(rsqi_('evaluate', '--data', '.', option, value), option, 'whole number')
 
 def test_evaluation_that_fails(rsqi_, monkeypatch, tmp_path):
+    refused(rsqi_('evaluate', '--data', tmp_path/'nowhere'), 'nowhere: no such folder')
+    refused(rsqi_('evaluate', '--data', tmp_path), 'no images of the test places')
     def empty(*_): raise ValueError('the benchmark is empty; give more images')
     monkeypatch.setattr('rsqi.cli.imagery', lambda *_: None)
     monkeypatch.setattr('rsqi.engine.open_engine', lambda *_: None)

@@ -168,6 +168,7 @@ def page(tmp_path_factory):
 def test_the_page_is_one_file_and_escapes(page):
     html = page.read_text(encoding='utf-8')
     assert "default-src 'none'" in html and len(html.encode())<2e6 and html.count('<h1')==1
+    assert 'overlap count as one' in html and 'agree on less than half' in html and 'Alike: the ground that both mark' in html
     assert '<img src=x' not in html and '&lt;img src=x' in html and '比对报告' in html and 'id="warnings"' not in html
 
 def test_it_reads_its_folder_alone(page, tmp_path):

@@ -209,7 +209,7 @@ def test_advice_is_of_use(shelf, tmp_path, capsys):
 
 def test_wanting_clean_blocks_are_counted_right(tmp_path, capsys):
     told = notes(three(tmp_path/'in'), capsys)
-    assert '1 clean block is wanting: 0% of all are clean, not 26%' in told and '--clean' in told
+    assert '1 clean block too few: 0% of all are clean, not 26%' in told and '--clean' in told
 
 @pytest.mark.parametrize('suffix', SHELVED)
 def test_every_kind_of_layer_is_found_in_a_folder(shelf, tmp_path, suffix):

@@ -3,7 +3,9 @@ import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import nbformat, pytest
 from inspection_folder import write_folder
+from rsqi import sections
 from rsqi.inspection import Inspection
+from rsqi.progress import percent
 from rsqi.sections import facts as facts_of
 from rsqi.report import ReportError, Signer, pdf, report
 
@@ -362,3 +364,70 @@ def test_datasets_and_benchmarks_have_reports_as_well(browser, tmp_path):
         assert tab.locator('.signoff').is_visible() and not tab.locator('nav').is_visible()
         assert tab.evaluate('document.documentElement.scrollWidth')<=1280 and wrong==[]
         context.close()
+
+# --- scenes of which a part was read, or nothing
+
+def told(folder, **changes):
+    "The folder with other facts in its verdict and of its scene"
+    file = folder/'inspection.json'
+    facts = json.loads(file.read_text(encoding='utf-8'))
+    for part,more in changes.items(): facts[part] |= more
+    file.write_text(json.dumps(facts), encoding='utf-8')
+    return Inspection.load(folder)
+
+def test_valid_ground_means_one_thing(spare):
+    "Of a scene that was read in part the pixels with a verdict are ground inspected, not all that is valid; a part never reads as the whole"
+    i = told(spare, verdict=dict(inspected_share=.0556), scene=dict(valid_pixels=60048))
+    page = ''.join(str(part(i).data) for part in (sections.facts, sections.classes, sections.checklist))
+    both = lambda en, zh: f'<span data-lang="en">{en}</span><span data-lang="zh" lang="zh-CN">{zh}</span>'
+    assert both('Ground inspected', '已检查区域') in page and both('Pixels inspected', '已检查像素') in page
+    assert 'Valid ground' not in page and 'Ground inspected' in page and 'Share of ground inspected' in page and 'of it valid' not in page
+    import pandas as pd
+    blocks = pd.read_parquet(i.dir/'blocks.parquet')
+    blocks.assign(state='inspected').to_parquet(i.dir/'blocks.parquet')
+    assert 'partly inspected' in str(sections.gaps(i).data) and '部分检查' in str(sections.gaps(i).data)
+    assert 'Valid ground' in str(sections.facts(told(spare, verdict=dict(inspected_share=1.))).data)
+    assert [percent(s) for s in (0, .0556, .99996, 1)]==['0 %', '5.56 %', '> 99.9 %', '100 %']
+
+def test_a_finding_beside_lost_ground_has_its_picture(tmp_path):
+    "... of what can be read, also where its margin reaches into what cannot"
+    import numpy as np, rasterio, shapely
+    from types import SimpleNamespace
+    from rsqi.inspection import _pictures
+    from rsqi.scene import Scene
+    image = np.random.default_rng(0).integers(1, 255, (3,512,512), np.uint8)
+    with rasterio.open(tmp_path/'cut.tif', 'w', driver='GTiff', height=512, width=512, count=3, dtype='uint8', tiled=True, blockxsize=256, blockysize=256) as d: d.write(image)
+    data = (tmp_path/'cut.tif').read_bytes()
+    (tmp_path/'cut.tif').write_bytes(data[:len(data)//3])
+    place = lambda id, *box: SimpleNamespace(id=id, deduction=1, area_px=9, bbox=(box[1],box[0],box[3],box[2]), polygon=shapely.box(*box))
+    with Scene.open(tmp_path/'cut.tif') as scene: _pictures(tmp_path, scene, [place(1, 200, 10, 250, 60), place(2, 400, 400, 450, 450)])
+    assert [p.name for p in (tmp_path/'thumbnails').iterdir()]==['1.webp']
+
+def test_a_scene_without_ground_is_not_incomplete(tmp_path):
+    "Nothing was left out, for there was nothing to look at"
+    verdict = dict(outcome='NOT_INSPECTED', score=None, grade=None, grade_zh=None, reasons=['There is no ground to judge'], reasons_zh=['没有可检查的有效范围'],
+                   inspected_share=1., review=False, score_interval=None)
+    i = told(write_folder(tmp_path/'black', 0, verdict=verdict), scene=dict(valid_pixels=0))
+    (i.dir/'blocks.parquet').unlink()
+    page = ''.join(str(part(i).data) for part in (sections.verdict, sections.findings, sections.gaps))
+    assert 'Nothing to inspect' in page and '没有可检查的区域' in page and 'There is no ground to inspect.' in page
+    assert 'incomplete' not in page and '100 %' not in page and 'All valid ground' not in page and 'Nothing was found' not in page
+
+def test_a_grade_that_passes_says_so_beside_the_defects(spare):
+    "... and the classes, the units and the grades are explained below the table"
+    assert 'Passes, with defects' in str(sections.verdict(told(spare, verdict=dict(inspected_share=1.))).data)
+    assert 'Passes' not in str(sections.verdict(told(spare, verdict=dict(inspected_share=.94))).data)
+    legend = str(sections.classes(told(spare)).data)
+    for words in 'A is the gravest, D the slightest', 'fails the scene', 'Excellent from 90', '优 90 分', 'difference in colour', '色差': assert words in legend
+    assert 'fails the scene' not in str(sections.classes(told(spare, policy=dict(name='area_linear'))).data)
+
+@browser_test
+@pytest.mark.parametrize('width', [1120, 1200, 1280])
+def test_the_table_of_findings_is_as_wide_as_its_frame(tab, width):
+    tab.set_viewport_size(dict(width=width, height=900))
+    assert tab.locator('.tableside .scroll').evaluate('e => e.scrollWidth<=e.clientWidth')
+
+def test_an_inspection_is_told_in_a_line(spare):
+    "Outside Jupyter too, without the numbers of every finding"
+    i = told(spare, verdict=dict(score=0.))
+    assert repr(i)==f'Inspection({str(i.dir)!r}: DEFECT  score 0.0  QUALIFIED  {len(i.findings)} findings)'
