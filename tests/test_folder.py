@@ -295,7 +295,7 @@ def test_the_verdict_comes_last(tmp_path, monkeypatch):
 def test_ground_that_cannot_be_read_leaves_no_picture(tmp_path):
     scene = toy_scene(**PLACED)
     def torn(block): raise OSError('tile 3 is broken')
-    scene.read = torn
+    scene.read = scene.salvage = torn
     made = inspect_toy(tmp_path, toy_mask(), scene)
     assert made.verdict['outcome']=='DEFECT' and not list((tmp_path/'thumbnails').iterdir())
 
