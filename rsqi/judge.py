@@ -71,10 +71,9 @@ def leaning(labels, regions, layer, alpha, t):
     half = half_believed(labels, t)
     over = regions[1:].max((1,2))>regions[0].min()
     if not (half & over).any(): return None
-    lifted = np.where(half, 0, labels[:len(half)])
-    classes, sure = decide(fuse(regions[None], lifted[None], alpha, t)[0])
-    mine = (layer.classes==0) & np.r_[False, half][classes]
-    return Layer(classes*mine, np.rint(sure*255).astype(np.uint8)) if mine.any() else None
+    lifted = regions_of(np.where(half, 0, labels[:len(half)]), regions, alpha, t)
+    mine = (layer.classes==0) & np.r_[False, half][lifted.classes]
+    return lifted._replace(classes=lifted.classes*mine) if mine.any() else None
 
 # %% ../nbs/35_judge.ipynb #ae39e7b2
 def shared(a, b):
