@@ -203,9 +203,10 @@ class Bands:
         for over in overs: np.copyto(key, over, where=over>0)
         self.done, used = y1, y1 if y1==self.shape[0] else min(y1, self.seen-self.halo)
         for f,os_ in self.opinions.items(): self.opinions[f] = [o for o in os_ if o.block.y+o.block.h>used]
-        mask = (key&255).astype(np.uint8)
-        sure = np.maximum(((key>>8)+128)//257, 1).astype(np.uint8)
-        return Band(y0, mask, np.where((mask>0)&(mask!=IGNORED), sure, 0).astype(np.uint8))
+        mask, sure = (key&255).astype(np.uint8), np.zeros(key.shape, np.uint8)
+        at = np.flatnonzero((mask>0) & (mask!=IGNORED))
+        sure.ravel()[at] = np.maximum(((key.ravel()[at]>>8)+128)//257, 1)
+        return Band(y0, mask, sure)
 
 # %% ../nbs/31_merge.ipynb #7d082cb9
 TILE = 512

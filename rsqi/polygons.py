@@ -11,6 +11,7 @@ __all__ = ['MAP_ERROR', 'RIBBON', 'FIELDS', 'Outlines', 'outlines', 'Edges', 'ed
 import hashlib, os, tempfile, warnings
 from array import array
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -33,8 +34,14 @@ class Outlines(NamedTuple):
         import shapely
         found = shapely.from_ragged_array(shapely.GeometryType.POLYGON, self.xy, (self.rings, self.polygons))
         bad = ~shapely.is_valid(found)  # 8-connected outlines may touch themselves at a corner
-        found[bad] = shapely.make_valid(found[bad])
+        found[bad] = [_made_valid(g) for g in shapely.to_wkb(found[bad])]
         return found
+
+@lru_cache(1<<11)
+def _made_valid(wkb):
+    "Return a polygon made valid; when a scene is judged again most of them are as they were."
+    import shapely
+    return shapely.make_valid(shapely.from_wkb(wkb))
 
 # %% ../nbs/32_polygons.ipynb #87f99cb1
 def outlines(

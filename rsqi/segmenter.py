@@ -42,9 +42,14 @@ def softmax(
 def decide(
     logits, # (...,7,h,w)
 ): # classes (...,h,w) u8, confidence (...,h,w) f32: softmax of the winner
-    "Name the winner at every cell, and how sure it is."
-    classes = logits.argmax(-3).astype(np.uint8)
-    z = np.exp(logits-logits.max(-3, keepdims=True)).sum(-3)
+    "Name the winner at every cell, and how sure it is; of equals the first wins."
+    planes = np.moveaxis(logits, -3, 0)
+    best, classes = planes[0].copy(), np.zeros(planes.shape[1:], np.uint8)
+    for k,plane in enumerate(planes[1:], 1): # plane by plane: several times as quick as argmax along a far axis
+        np.maximum(classes, (plane>best)*np.uint8(k), out=classes)
+        np.maximum(best, plane, out=best)
+    z, part = np.exp(planes[0]-best), np.empty_like(best)
+    for plane in planes[1:]: z += np.exp(np.subtract(plane, best, out=part), out=part)
     return classes, (1/z).astype(np.float32)
 
 # %% ../nbs/25_segmenter.ipynb #8cd2ce50

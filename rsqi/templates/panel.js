@@ -47,8 +47,9 @@ function render({model, el: host}) {
       } else {
         const s = el('input'); s.type = 'range'; s.min = c.min; s.max = c.max; s.step = c.step; s.value = c.value; s.dataset.control = c.name; s.setAttribute('aria-label', c.label);
         const tell = () => { out.textContent = c.top && +s.value >= c.max ? c.top : c.log ? Math.round(10 ** +s.value - 1).toLocaleString('en') : (+s.value).toFixed(c.step < .1 ? 2 : 1); };
-        let waiting = 0;
-        s.oninput = () => { tell(); root.dataset.moved = performance.now(); if (!waiting) waiting = setTimeout(() => { waiting = 0; send({kind: 'set', name: c.name, value: +s.value}); }, 60); };
+        let waiting = 0, late = false; // the first step at once, then one every 60 ms
+        const say = () => { send({kind: 'set', name: c.name, value: +s.value}); waiting = setTimeout(() => { waiting = 0; if (late) { late = false; say(); } }, 60); };
+        s.oninput = () => { tell(); if (waiting) late = true; else say(); };
         tell(); row.append(s, out);
       }
       group.append(row);

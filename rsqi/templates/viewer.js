@@ -170,7 +170,7 @@ function render({model, el: host}) {
   }
   function outline(f) {
     let p = paths.get(f.id);
-    if (!p) { p = new Path2D(); for (const r of f.rings) { r.forEach(([x, y], i) => i ? p.lineTo(x, y) : p.moveTo(x, y)); p.closePath(); } paths.set(f.id, p); }
+    if (!p) { p = new Path2D(); for (const r of f.rings) { p.moveTo(r[0], r[1]); for (let i = 2; i < r.length; i += 2) p.lineTo(r[i], r[i + 1]); p.closePath(); } paths.set(f.id, p); }
     return p;
   }
   const drawn = () => model.get('findings').filter(f => !hidden.has(f.defect));
@@ -312,7 +312,7 @@ function render({model, el: host}) {
   model.on('msg:custom', onMessage);
   on('findings', () => { paths = new Map(); hover = null; redraw(); });
   on('selected', () => { root.dataset.selected = model.get('selected') < 0 ? '' : model.get('selected'); redraw(); });
-  on('layers', () => { buildLegend(); redraw(); });
+  on('layers', () => { ask(); buildLegend(); redraw(); }); // before anything is drawn: what takes longest is asked for first
   on('present', () => { buildLegend(); redraw(); });
   on('mode', () => { ring = cursor = null; canvas.style.cursor = model.get('mode') === 'draw' ? 'crosshair' : 'grab'; redraw(); });
   for (const k of ['swipe', 'note', 'scene', 'names']) on(k, redraw);

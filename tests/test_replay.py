@@ -1,0 +1,106 @@
+"A replay is quick because it works out little; it says what working out everything would say."
+from dataclasses import replace
+import numpy as np, pytest
+from inspection_folder import write_folder
+from rsqi.classifier import sigmoid
+from rsqi.grid import Block
+from rsqi.inspection import Inspection
+from rsqi.judge import Joined, pulls, shared, surely, vouched
+from rsqi.polygons import Area
+from rsqi.replay import Replay, choices_of, judged_again
+from rsqi.segmenter import decide, from_steps
+from rsqi.viewer import COARSE, LiveMask
+
+SIZE, APART, SIDE = 128, 96, 1536
+CHOICES = (np.inf, .5), (np.inf, .55), (np.inf, .3), (1., .5), (1., np.inf), (0., .5), (np.inf, .5)
+
+@pytest.fixture(scope='module')
+def found(tmp_path_factory):
+    "An inspection with logits of smooth clouds and shadows that reach over several blocks."
+    found = Inspection.load(write_folder(tmp_path_factory.mktemp('replay')/'scene.rsqi', shape=(SIDE,SIDE)))
+    (found.dir/'logits').mkdir()
+    rng, n = np.random.default_rng(0), SIDE//4
+    yx = np.indices((n,n))
+    waves = lambda: sum(np.sin(np.tensordot(rng.normal(0, .12, 2), yx, 1)+rng.uniform(0, 6)) for _ in range(5))
+    logits = np.stack([3*waves()-2 for _ in range(6)])
+    for y in range(0, SIDE-SIZE+1, APART):
+        for x in range(0, SIDE-SIZE+1, APART):
+            own = logits[:,y//4:(y+SIZE)//4,x//4:(x+SIZE)//4]
+            np.savez(found.dir/f'logits/{SIZE}_{y}_{x}.npz', labels=np.r_[own.max((1,2))-7+rng.normal(size=6), [-5.]*4].astype(np.float32),
+                     regions=np.clip(np.floor(own*8), -128, 127).astype(np.int8))
+    return found
+
+def whole_block(stack, i, shift):
+    "A block, every cell and class of it."
+    seg = from_steps(stack.regions[i])+shift[:,None,None]
+    return decide(np.concatenate([np.zeros((1,*seg.shape[1:]), np.float32), seg]))
+
+def everything(stack, alpha, t):
+    "What all blocks draw with their neighbours heard, the long way: [(known, classes, confidence)]"
+    own, place = pulls(stack, alpha, t), [Block(*map(int, b)) for b in stack.blocks]
+    drew = [surely(whole_block(stack, i, p.shift)[0], sigmoid(stack.labels[i])) for i,p in enumerate(own)]
+    rows, out = np.unique(stack.blocks[:,0], return_inverse=True)[1], []
+    for i,p in enumerate(own):
+        (classes, sure), (more, surer) = whole_block(stack, i, p.shift), whole_block(stack, i, p.lifted)
+        near = [(place[j], drew[j]) for j in range(len(own)) if j!=i and abs(rows[i]-rows[j])<2 and shared(place[i], place[j])]
+        known = vouched(place[i], more*((classes==0) & np.r_[False, p.half][more]), near)
+        mine = (classes==0) & np.isin(more, [v for v in np.unique(known) if v])
+        out.append((tuple(int(v) for v in np.unique(known) if v), np.where(mine, more, classes), np.where(mine, surer, sure)))
+    return out
+
+def test_the_short_way_is_the_long_way(found):
+    "Bit by bit, and from one choice to the next."
+    stack, = Replay(found).stacks
+    before = None
+    for alpha,t in CHOICES:
+        now, leant = Joined(stack, alpha, t, before), 0
+        for i,(known,classes,sure) in enumerate(everything(stack, alpha, t)):
+            for step in 1, 2, 4:
+                at = step//2 if step>1 else 0
+                got = now.drawn(i, step)
+                assert np.array_equal(got[0], classes[at::step,at::step]) and np.array_equal(got[1], np.where(classes>0, sure, 0)[at::step,at::step])
+            assert tuple(now[i].known)==known
+            leant += bool(known)
+        before = now
+        assert t>1 or alpha==0 or leant>9
+
+def test_choices_one_after_another(found):
+    "What is remembered does not change what is said."
+    one = Replay(found, cell=4)
+    for alpha,t in CHOICES:
+        for more in {}, dict(sure=.5), dict(policy='conformance'), dict(smallest=dict(cloud=2000)):
+            choices = choices_of(found, alpha=alpha, t=t, **dict(policy='area_linear') | more)
+            a, b = judged_again(one, choices), judged_again(Replay(found, cell=4), choices)
+            assert np.array_equal(a.mask, b.mask) and a.verdict==b.verdict
+            assert [replace(f, polygon=f.polygon.wkb) for f in a.findings]==[replace(f, polygon=f.polygon.wkb) for f in b.findings]
+
+def test_a_view_waits_for_no_ground_far_away(found, monkeypatch):
+    import rsqi.judge as judge
+    asked, pulled = set(), judge.pulled
+    monkeypatch.setattr(judge, 'pulled', lambda stack, i, *more: asked.add(i) or pulled(stack, i, *more))
+    live = LiveMask(Replay(found), choices_of(found))
+    stack, = live.replay.stacks
+    assert live.tile(0, 0, 0).any() and asked
+    assert (stack.blocks[[*asked],:2]<256+SIZE).all()  # the tile's own blocks, and those that share ground with them
+    few = len(asked)
+    judged_again(live.replay, choices_of(found, policy='area_linear'))
+    assert len(asked)>5*few
+
+def test_a_coarse_scene_is_drawn_at_once(found):
+    live = LiveMask(Replay(found), choices_of(found, t=.4))
+    H, W = (-(-n//COARSE) for n in live.replay.shape)
+    tile, block = live.tile(COARSE.bit_length()-1, 0, 0), Block(0, 0, SIDE, SIDE//2)
+    assert tile.shape==(H,W) and tile.any()
+    half = live._laid(live._painted(live.choices, block, (H,W//2), COARSE), live.base.tile(COARSE.bit_length()-1, 0, 0)[:,:W//2])
+    assert np.array_equal(half, tile[:,:W//2])
+
+def test_findings_are_wiped_by_their_outline(found):
+    "What is not sure enough leaves the mask, all of it and nothing else."
+    r = Replay(found, cell=4)
+    every, some = (judged_again(r, choices_of(found, policy='area_linear', sure=s)) for s in (None, .9))
+    gone = [f for f in every.findings if f.confidence<.9 and f.value<7]
+    assert gone and len(gone)<len(every.findings)
+    wanted = every.mask.copy()
+    import shapely
+    for f in gone: wanted[Area('', shapely.transform(f.polygon, lambda xy: xy/4)).mask(Block(0, 0, *wanted.shape)) & (wanted==f.value)] = 0
+    assert np.array_equal(np.where(some.mask<7, some.mask, 0), np.where(wanted<7, wanted, 0))
