@@ -241,7 +241,7 @@ class Work:
         self.unread, self.ground, self.table, self.seams = 0, 0, [], []
         rows = {r.size: [row for _,row in r.rows] for r in reels(scene.shape, config.sizes)}
         self.pending = {(s, row[0].y): len(row) for s,rs in rows.items() for row in rs}
-        self.neighbours, self.kept = Neighbours({s: [row[0].y for row in rs] for s,rs in rows.items()}), set()
+        self.neighbours, self.kept = Neighbours({s: [row[0].y for row in rs] for s,rs in rows.items()}, config.alpha, config.t), set()
         self.blocks = {k: [] for k in self.pending}
 
     def on_strip(self, block, ground, readable):
@@ -263,7 +263,7 @@ class Work:
 
     def settle(self, window, row, found):
         "Take what was said of a block."
-        for layer in found.layers if found else ():
+        for layer in self.neighbours.at_once(found) if found else ():
             if layer.classes.any(): self.bands.add(window.block, *layer)
         self.table.append(row)
         self.seams.extend(found.seams if found else ())

@@ -2,10 +2,9 @@
 from dataclasses import replace
 import numpy as np, pytest
 from inspection_folder import write_folder
-from rsqi.classifier import sigmoid
 from rsqi.grid import Block
 from rsqi.inspection import Inspection
-from rsqi.judge import Joined, pulls, shared, surely, vouched
+from rsqi.judge import Joined, only, pulls, shared, vouched
 from rsqi.polygons import Area
 from rsqi.replay import Replay, choices_of, judged_again
 from rsqi.segmenter import decide, from_steps
@@ -36,16 +35,18 @@ def whole_block(stack, i, shift):
     return decide(np.concatenate([np.zeros((1,*seg.shape[1:]), np.float32), seg]))
 
 def everything(stack, alpha, t):
-    "What all blocks draw with their neighbours heard, the long way: [(known, classes, confidence)]"
+    "What all blocks draw with their neighbours heard, the long way: [(known, muted, classes, confidence)]"
     own, place = pulls(stack, alpha, t), [Block(*map(int, b)) for b in stack.blocks]
-    drew = [surely(whole_block(stack, i, p.shift)[0], sigmoid(stack.labels[i])) for i,p in enumerate(own)]
+    drew = [only(whole_block(stack, i, p.shift)[0], p.sure) for i,p in enumerate(own)]
     rows, out = np.unique(stack.blocks[:,0], return_inverse=True)[1], []
     for i,p in enumerate(own):
         (classes, sure), (more, surer) = whole_block(stack, i, p.shift), whole_block(stack, i, p.lifted)
         near = [(place[j], drew[j]) for j in range(len(own)) if j!=i and abs(rows[i]-rows[j])<2 and shared(place[i], place[j])]
         known = vouched(place[i], more*((classes==0) & np.r_[False, p.half][more]), near)
-        mine = (classes==0) & np.isin(more, [v for v in np.unique(known) if v])
-        out.append((tuple(int(v) for v in np.unique(known) if v), np.where(mine, more, classes), np.where(mine, surer, sure)))
+        mine, doubt = (classes==0) & np.isin(more, [v for v in np.unique(known) if v]), only(classes, p.doubt)
+        gone = (doubt>0) & (vouched(place[i], doubt, near)==0) & bool(near)
+        classes, sure = np.where(gone, 0, classes), np.where(gone, 0, sure)
+        out.append((*(tuple(int(v) for v in np.unique(m) if v) for m in (known, doubt*gone)), np.where(mine, more, classes), np.where(mine, surer, sure)))
     return out
 
 def test_the_short_way_is_the_long_way(found):
@@ -53,16 +54,16 @@ def test_the_short_way_is_the_long_way(found):
     stack, = Replay(found).stacks
     before = None
     for alpha,t in CHOICES:
-        now, leant = Joined(stack, alpha, t, before), 0
-        for i,(known,classes,sure) in enumerate(everything(stack, alpha, t)):
+        now, leant, silent = Joined(stack, alpha, t, before), 0, 0
+        for i,(known,muted,classes,sure) in enumerate(everything(stack, alpha, t)):
             for step in 1, 2, 4:
                 at = step//2 if step>1 else 0
                 got = now.drawn(i, step)
                 assert np.array_equal(got[0], classes[at::step,at::step]) and np.array_equal(got[1], np.where(classes>0, sure, 0)[at::step,at::step])
-            assert tuple(now[i].known)==known
-            leant += bool(known)
+            assert (tuple(now[i].known), now[i].muted)==(known, muted)
+            leant, silent = leant+bool(known), silent+bool(muted)
         before = now
-        assert t>1 or alpha==0 or leant>9
+        assert t>1 or alpha==0 or min(leant, silent)>9
 
 def test_choices_one_after_another(found):
     "What is remembered does not change what is said."
