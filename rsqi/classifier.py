@@ -36,10 +36,11 @@ def widened(labels, native=True):
 
 def hear_pixels(labels, block, valid=None, methods={}):
     "Return logits (10,) with the pixel family's replaced by what the pixels themselves say, within the network's veto."
-    labels = np.array(labels, np.float32)
-    for key,said in pixel_evidence(block, valid, methods).items():
-        if key not in default_taxonomy(): continue
-        e, sure, at = np.clip(said, 1e-4, 1-1e-4), PIXEL_SURE.get(key, .5), default_taxonomy()[key].value-1
+    labels, tax = np.array(labels, np.float32), default_taxonomy()
+    ruled_out = [k for k,veto in PIXEL_VETO.items() if k in tax and SILENCE<labels[tax[k].value-1]<-veto] # no evidence could outweigh it
+    for key,said in pixel_evidence(block, valid, methods, ruled_out).items():
+        if key not in tax: continue
+        e, sure, at = np.clip(said, 1e-4, 1-1e-4), PIXEL_SURE.get(key, .5), tax[key].value-1
         veto = PIXEL_VETO.get(key, np.inf) if labels[at]>SILENCE else np.inf
         labels[at] = min(np.log(e/(1-e)*(1-sure)/sure), labels[at]+veto)
     return labels
