@@ -62,7 +62,7 @@ def regions_of(labels, regions, alpha, t):
 # %% ../nbs/35_judge.ipynb #a5c5b13d
 HALF_BELIEF = .05 # Probability from which a block may lean on its neighbours
 AGREED      = 12  # Cells of shared ground that both must outline
-CLEARLY     = dict(cloud=.1, shadow=.25, distortion=.35) # By how much more than barely a block must believe in a defect to need no neighbour
+CLEARLY     = dict(cloud=.07, shadow=.25, distortion=.3) # By how much more than barely a block must believe in a defect to need no neighbour
 
 def clearly(p, t):
     "Return which region defects blocks that believe in the ten with `p` believe in clearly, (...,6) bool."
