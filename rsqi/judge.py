@@ -103,7 +103,7 @@ def cells_on(classes, block, ground):
 
 def only(classes, which):
     "Return a map with some of its classes alone, (n,m) u8; `which` says of each from the first on whether it stays."
-    return classes*np.r_[False, which][classes]
+    return classes*np.append(False, which)[classes]
 
 def agreed(
     block,   # `Block` that leans
@@ -298,9 +298,12 @@ class Joined:
         near &= (self.draws & self.sure & self.waits[i]).any(1)
         mine, others = pulled(self.stack, i, pull.shift)[0], [(self._place(k), self._surely(k)) for k in np.flatnonzero(near).tolist()]
         def vouched_for(classes): return agreed(self._place(i), classes, others) if others and classes.any() else []
-        known = vouched_for(only(pulled(self.stack, i, pull.lifted)[0], pull.half)*(mine==0)) if self.leans[i].any() else []
-        doubt = only(mine, pull.doubt)
-        return pull._replace(known=tuple(sorted(known)), muted=tuple(sorted({*np.unique(doubt).tolist()}-{0,*vouched_for(doubt)})))
+        known, muted = [], ()
+        if self.leans[i].any(): known = vouched_for(only(pulled(self.stack, i, pull.lifted)[0], pull.half)*(mine==0))
+        if (pull.doubt & self.draws[i]).any():
+            doubt = only(mine, pull.doubt)
+            muted = {*np.flatnonzero(np.bincount(doubt.ravel())).tolist()}-{0, *vouched_for(doubt)}
+        return pull._replace(known=tuple(sorted(known)), muted=tuple(sorted(muted)))
 
     def _surely(self, i):
         if i not in self.drew: self.drew[i] = only(pulled(self.stack, i, self.own[i].shift)[0], self.own[i].sure)
