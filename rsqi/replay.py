@@ -20,7 +20,7 @@ from .config import Config
 from .grid import Block
 from .inspection import Inspection, own_doubts, small_mask, verdict
 from .merge import Bands
-from .judge import Joined, Stack
+from .judge import Joined, Stack, above
 from .segmenter import from_steps
 from .polygons import Area, ground_area, polygonize
 from .refusals import Refused, make_folder
@@ -167,7 +167,7 @@ class Replay:
         self.stacks = read_stacks(i, folder)
         self.other = _other(i, self.cell, folder)
         self.over = self.other>max(d.value for d in default_taxonomy().family('boundary')) # what lies over region defects
-        self.table, self.last = _reliability(i), (None, [None]*len(self.stacks))
+        self.table, self.last, self.above = _reliability(i), (None, [None]*len(self.stacks)), above(self.stacks)
         self.outlined, self.placed = (None, None), {}
 
     def place(self, block):
@@ -184,7 +184,7 @@ class Replay:
     def _said(self, alpha, t):
         "Return what each stack says; the last answer is remembered."
         last = self.last
-        if last[0]!=(alpha, t): self.last = last = (alpha, t), [*map(lambda s,was: Joined(s, alpha, t, was), self.stacks, last[1])]
+        if last[0]!=(alpha, t): self.last = last = (alpha, t), [*map(lambda s,was,over: Joined(s, alpha, t, was, over), self.stacks, last[1], self.above)]
         return last[1]
 
     @cached_property
