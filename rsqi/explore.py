@@ -286,6 +286,7 @@ class Tuner:
             self.chosen = {k: v for k,v in merged.items() if v is not None}
             self.live.choices, self.live.whole = choices_of(self.inspection, **self.chosen), None
             self.turn += 1
+        self.wanted.set() # whoever judges for the widgets starts anew
 
     def judge(self, patient=True):
         "Judge the scene by the choices of the moment; unless `patient`, return None once they have changed meanwhile."
@@ -328,7 +329,7 @@ class TuneDesk:
         self.panel = Panel(kind='tune', lang=tuner.lang, height=tuner.height, defects=self.viewer.defects,
                                    controls=controls_of(i, tuner.lang), verdict=told_verdict(i.verdict))
         self.panel.on_msg(self.hear)
-        self.moved, self.panel.busy, self.box = 0., True, side_by_side(self.viewer, self.panel)
+        self.moved, self.lock, self.panel.busy, self.box = 0., threading.Lock(), True, side_by_side(self.viewer, self.panel)
         threading.Thread(target=self.work, daemon=True).start()
         tuner.wanted.set()
 
@@ -339,10 +340,10 @@ class TuneDesk:
         with noting(self.viewer):
             if message.get('kind')=='go': self.viewer.go(message['bbox'])
             if message.get('kind')!='set': return
-            self.tuner.set(**value_of(message['name'], message['value']))
+            with self.lock:
+                self.moved, self.viewer.note, self.panel.busy = perf_counter(), '', True
+                self.tuner.set(**value_of(message['name'], message['value']))
             self.viewer.refresh('mask')
-            self.moved, self.viewer.note, self.panel.busy = perf_counter(), '', True
-            self.tuner.wanted.set()
 
     def work(self):
         "Judge the scene whenever something has changed."
@@ -370,6 +371,6 @@ class TuneDesk:
         if self.tuner.wanted.is_set(): return
         v.findings = found
         v.refresh('mask')
-        with p.hold_sync(): # in one message, and last: who waits for `busy` finds the rest done
-            p.rows, p.busy = rows, False
+        with self.lock, p.hold_sync(): # in one message, and last: who waits for `busy` finds the rest done
+            p.rows, p.busy = rows, self.tuner.wanted.is_set()
             p.status = f'{made.seconds:.2f} s, {len(made.findings)} '+('个图斑' if self.tuner.lang=='zh' else 'findings')

@@ -69,13 +69,12 @@ def belief(
     p,      # (...,10) how much blocks believe in each defect, 0-1
     alpha, t, # As in Eq. 3
     above=0., # (...,6) the most that any larger block over the same ground believes
-): # (...,6) bool: in which region defects they believe surely, and of which they are heard but wait for a word
-    "Return what needs no neighbour, and what does; nothing waits where the classifier has no say."
+): # (...,6) bool: which region defects they vouch for to others, and for which they wait for a word themselves
+    "Return what blocks believe surely, and what barely; nothing waits unless the classifier discards (α = ∞)."
     keys = [d.key for d in default_taxonomy().family('region')]
     p, least = p[...,:len(keys)], min(t, .5)
-    clear = p>=least+np.array([CLEARLY.get(k, 0.) for k in keys], np.float32)
-    barely, backed = (p>=least) & ~clear, np.asarray(above)>=SUSPECT
-    return clear | (barely & backed), barely & ~backed & (alpha>0) & (t>0)
+    barely = (p>=least) & (p<least+np.array([CLEARLY.get(k, 0.) for k in keys], np.float32)) & (np.asarray(above)<SUSPECT)
+    return (p>=.5) & ~barely, barely & bool(np.isinf(alpha) and t>0)
 
 def half_believed(labels, t):
     "Return which region defects blocks believe in too little to be heard, and too much to forget, (...,6) bool."
@@ -139,8 +138,9 @@ class Neighbours:
 
     def at_once(self, found):
         "Return the layers of a `Judged` that wait for nobody."
-        first, (_,doubt) = found.layers[0], belief(found.p, self.alpha, self.t)
-        return (first._replace(classes=only(first.classes, ~doubt)), *found.layers[1:]) if doubt.any() else found.layers
+        doubt = belief(found.p, self.alpha, self.t)[1]
+        if not found.layers or not doubt.any(): return found.layers
+        return found.layers[0]._replace(classes=only(found.layers[0].classes, ~doubt)), *found.layers[1:]
 
     def tell(self,
         size, y, # Which row of blocks
@@ -154,30 +154,30 @@ class Neighbours:
         for k in [*self.told]: # nobody asks these again
             if all(near in self.settled for near in self._near(*k)): del self.told[k]
 
-    def _near(self, size, j): return [(size,i) for i in (j-1, j, j+1) if 0<=i<len(self.rows[size])]
-
-    def _over(self, size, j):
-        "Return the rows of larger blocks that share ground with a row."
+    def _near(self, size, j, *sizes):
+        "Return the rows of blocks of the same size, or of `sizes`, that share ground with a row."
         y = self.rows[size][j]
-        return [(s,i) for s,rows in self.rows.items() if s>size for i,top in enumerate(rows) if top<y+size and top+s>y]
+        return [(s,i) for s in sizes or (size,) for i,top in enumerate(self.rows[s]) if top<y+size and top+s>y]
+
+    def _over(self, size, j): return self._near(size, j, *larger) if (larger := [s for s in self.rows if s>size]) else []
 
     def _settle(self, size, j):
         near = self._near(size, j)
         if (size,j) in self.settled or not all(k in self.told and all(o in self.above for o in self._over(*k)) for k in near): return
         self.settled.add((size,j))
-        sure = {b: self._sure(b, p, k) for k in near for b,p,*_ in self.told[k]}
-        others = [(b, only(first.classes, sure[b])) for k in near for b,_,first,_ in self.told[k] if first]
+        beliefs = {b: self._belief(b, p, k) for k in near for b,p,*_ in self.told[k]}
+        others = [(b, only(first.classes, beliefs[b][0])) for k in near for b,_,first,_ in self.told[k] if first]
         for block,p,first,lean in self.told[size,j]:
             if lean: yield from _drawn(block, lean, vouched(block, lean.classes, others))
             held = only(first.classes, belief(p, self.alpha, self.t)[1]) if first else None
             if held is None or not held.any(): continue
-            said = sure[block] | (not any(b!=block and shared(b, block) for b in sure))
+            said = ~beliefs[block][1] | (not any(b!=block and shared(b, block) for b in beliefs))
             yield from _drawn(block, first, only(held, said)+vouched(block, only(held, ~said), others))
 
-    def _sure(self, block, p, row):
-        "Return in which region defects a block believes surely, with the word of the blocks above it."
+    def _belief(self, block, p, row):
+        "Return the `belief` of a block, with the word of those above it."
         suspects = [q for o in self._over(*row) for b,q in self.above[o] if shared(block, b)]
-        return belief(p, self.alpha, self.t, np.max(suspects, 0) if suspects else 0.)[0]
+        return belief(p, self.alpha, self.t, np.max(suspects, 0) if suspects else 0.)
 
     @property
     def waiting(self):
@@ -204,15 +204,15 @@ class Pull(NamedTuple):
     shift:np.ndarray   # (6,) f32, added to each class
     lifted:np.ndarray  # (6,) f32, the same if it were heard where it half believes
     half:np.ndarray    # (6,) bool, where that is
-    sure:np.ndarray    # (6,) bool, where it needs no neighbour
-    doubt:np.ndarray   # (6,) bool, where it is heard and needs one
+    sure:np.ndarray    # (6,) bool, see `belief`
+    doubt:np.ndarray   # (6,) bool, the same
     known:tuple = ()   # Mask values that a neighbour vouches for
     muted:tuple = ()   # Mask values that none does
 
 def pulls(stack, alpha, t, above=0.):
     "Return the `Pull` of each block, before neighbours of its size have spoken; `above` as in `belief`."
     half = half_believed(stack.labels, t)
-    lifted, p = np.where(half, 0, stack.labels[:,:half.shape[1]]), sigmoid(stack.labels)
+    lifted, p = np.where(half, 0, stack.labels[:,:half.shape[1]]), np.round(sigmoid(stack.labels), 6)
     return [*map(Pull, shifts(stack.labels, alpha, t), shifts(lifted, alpha, t), half, *belief(p, alpha, t, above))]
 
 EVERY_STEP = from_steps(np.arange(-128, 128)) # (256,) f32
@@ -220,7 +220,7 @@ LOST = -110 # A logit that adds nothing to a softmax of f32 in which another is 
 
 def pulled(stack, i, shift, step=1):
     "Return classes (h,w) u8 and confidence (h,w) f32 of block `i`, every `step`-th cell; confidence is 0 on background."
-    at, highest = step//2 if step>1 else 0, stack.margin[i]+shift
+    at, highest = min(step//2, min(stack.regions.shape[2:])-1) if step>1 else 0, stack.margin[i]+shift
     said = np.ascontiguousarray(stack.regions[i].view(np.ndarray)[:, at::step, at::step])
     classes, sure = (np.zeros(said.shape[1:], t) for t in (np.uint8, np.float32))
     above, said = np.zeros(classes.size, bool), said.reshape(6, -1)
@@ -260,7 +260,6 @@ class Joined:
         self.draws = stack.margin+shift>0            # (n,6), what it draws by itself
         self.leans = half & (stack.margin+lifted>0)  # (n,6), what it would draw if a neighbour did
         self.waits = self.leans | (doubt & self.draws) # (n,6), what a neighbour decides
-        self.row = np.unique(stack.blocks[:,0], return_inverse=True)[1]
         self.drew, self.heard, self.shown = {}, {}, {}
         if before is not None: self._inherit(before)
 
@@ -306,7 +305,7 @@ class Joined:
 
     def _heard(self, i, pull):
         "Return the `Pull` of block `i` with what its neighbours vouch for, and do not."
-        near = (abs(self.row-self.row[i])<2) & meeting(self.stack.blocks, self._place(i))
+        near = meeting(self.stack.blocks, self._place(i))
         near[i] = False
         if not near.any(): return pull
         near &= (self.draws & self.sure & self.waits[i]).any(1)
@@ -329,7 +328,7 @@ def above(stacks):
     for most,s in zip(out, stacks):
         for larger in stacks:
             if not len(larger.blocks) or larger is s or larger.blocks[:,2:].max()<=s.blocks[:,2:].max(): continue
-            for block,p in zip(larger.blocks, sigmoid(larger.labels[:,:most.shape[1]])):
+            for block,p in zip(larger.blocks, np.round(sigmoid(larger.labels[:,:most.shape[1]]), 6)):
                 under = meeting(s.blocks, Block(*map(int, block)))
                 most[under] = np.maximum(most[under], p)
     return out

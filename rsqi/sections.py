@@ -10,7 +10,6 @@ __all__ = ['FILTERS', 'OUTCOMES', 'PASSED', 'BARE', 'MOST', 'BLOCKS', 'LOTS', 'S
 # %% ../nbs/40_sections.ipynb #2ae76028
 import json, re, shlex, sys, tomllib
 from datetime import datetime
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -176,13 +175,11 @@ def in_pixels(polygons, scene):
 def light(polygons, tolerance, corners=10_000):
     "Return the polygons with few corners, rounded to a tenth of a pixel."
     import shapely
-    tolerance *= max((shapely.get_num_coordinates(polygons).sum()/corners)**.5, 1) # not far from where it will end
-    thin, out = np.asarray(polygons, object), np.empty(len(polygons), object)
-    def half(k): out[k::2] = shapely.simplify(thin[k::2], tolerance)
-    with ThreadPoolExecutor(2) as pool:
-        while [*pool.map(half, range(2))] and shapely.get_num_coordinates(out).sum()>corners and tolerance<1e4:
-            thin, tolerance = out.copy(), tolerance*1.6
-    return shapely.transform(out, lambda xy: np.round(xy, 1))
+    thin = shapely.simplify(polygons, tolerance)
+    while (left := shapely.get_num_coordinates(thin).sum())>corners and tolerance<1e4:
+        tolerance *= max((left/corners)**.5, 1.25)
+        thin = shapely.simplify(polygons, tolerance)
+    return shapely.transform(thin, lambda xy: np.round(xy, 1))
 
 # %% ../nbs/40_sections.ipynb #97590b81
 def _features(inspection):

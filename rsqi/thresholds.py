@@ -380,8 +380,8 @@ def pixel_evidence(
     block,      # (h,w,3) u8
     valid=None, # (h,w) bool, ground that counts; None for all of it
     methods={}, # {defect: method}, where it is not the default
-    ruled_out=(), # Defects that nobody asks about
-): # {defect: 0-1}, without those
+    ruled_out=(), # Defects that nobody asks about, so that they need not be looked for
+): # {defect: 0-1}
     "Say how strongly `block` itself speaks for each pixel defect"
     block, valid = _checked(block, valid)
     edges = [_losses(e, far, valid)[1].max() for e,far in _extremes(block, valid)]
@@ -392,5 +392,4 @@ def pixel_evidence(
             odds += [_RESTLESS]*bool((_restless(planes)[:,None]&v).any())
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
     others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default')!='default'}
-    said |= {k: float(detect(k, block, valid, m).any()) for k,m in others.items() if k not in ruled_out}
-    return {k: v for k,v in said.items() if k not in ruled_out}
+    return said | {k: float(k not in ruled_out and detect(k, block, valid, m).any()) for k,m in others.items()}
