@@ -283,8 +283,9 @@ class Tuner:
             merged = self.chosen | choices
             for k in ('sure','smallest'):
                 if isinstance(choices.get(k), dict): merged[k] = (self.chosen.get(k) or {}) | choices[k]
-            self.chosen = {k: v for k,v in merged.items() if v is not None}
-            self.live.choices, self.live.whole = choices_of(self.inspection, **self.chosen), None
+            chosen = {k: v for k,v in merged.items() if v is not None}
+            self.live.choices, self.live.whole = choices_of(self.inspection, **chosen), None # or a refusal, which changes nothing
+            self.chosen = chosen
             self.turn += 1
         self.wanted.set() # whoever judges for the widgets starts anew
 
@@ -341,8 +342,9 @@ class TuneDesk:
             if message.get('kind')=='go': self.viewer.go(message['bbox'])
             if message.get('kind')!='set': return
             with self.lock:
-                self.moved, self.viewer.note, self.panel.busy = perf_counter(), '', True
+                self.moved = perf_counter()
                 self.tuner.set(**value_of(message['name'], message['value']))
+                self.viewer.note, self.panel.busy = '', True
             self.viewer.refresh('mask')
 
     def work(self):

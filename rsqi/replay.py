@@ -98,8 +98,10 @@ class Choices:
     sure:dict          # {defect key: least confidence of a finding that counts, 0 to 1}
     smallest:dict      # {defect key: least size of a finding's parts, pixels}
 
-def choices_of(inspection, fusion=None, alpha=None, t=None, policy=None, sure=None, smallest=None):
+def choices_of(inspection, fusion=None, alpha=None, t=None, policy=None, sure=None, smallest=None, **unknown):
     "Return the choices of an inspection with some of them changed."
+    if unknown: raise ValueError(f'no choice {next(iter(unknown))!r}; there are fusion, alpha, t, policy, sure and smallest')
+    if policy: load_policy(policy) # or a refusal
     config, tax = Config.from_dict(inspection.config), default_taxonomy()
     changes = {k: v for k,v in dict(fusion=fusion, alpha=alpha, t=t).items() if v is not None}
     if changes and 'fusion' not in changes: changes = dict(dict(alpha=config.alpha, t=config.t), **changes)
