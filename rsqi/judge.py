@@ -309,10 +309,13 @@ class Joined:
         near[i] = False
         if not near.any(): return pull
         near &= (self.draws & self.sure & self.waits[i]).any(1)
-        mine, others = pulled(self.stack, i, pull.shift)[0], [(self._place(k), self._surely(k)) for k in np.flatnonzero(near).tolist()]
-        def vouched_for(classes): return agreed(self._place(i), classes, others) if others and classes.any() else []
+        others = [(self._place(k), self._surely(k)) for k in np.flatnonzero(near).tolist()]
+        mine = pulled(self.stack, i, pull.shift)[0] if self.draws[i].any() and (others or (pull.doubt & self.draws[i]).any()) else None
+        def vouched_for(classes): return agreed(self._place(i), classes, others) if classes.any() else []
         known, muted = [], ()
-        if self.leans[i].any(): known = vouched_for(only(pulled(self.stack, i, pull.lifted)[0], pull.half)*(mine==0))
+        if others and self.leans[i].any():
+            lean = only(pulled(self.stack, i, pull.lifted)[0], pull.half)
+            known = vouched_for(lean if mine is None else lean*(mine==0))
         if (pull.doubt & self.draws[i]).any():
             doubt = only(mine, pull.doubt)
             muted = {*np.flatnonzero(np.bincount(doubt.ravel())).tolist()}-{0, *vouched_for(doubt)}
