@@ -68,7 +68,7 @@ def config_options(p):
     p.add_argument('--config', metavar='FILE', help='TOML file of these choices; options given here win')
     p.add_argument('--fusion', choices=(*PRESETS,'custom'), help=f'preset of Eq. 3 (default: {DEFAULT_FUSION})')
     p.add_argument('--alpha', type=number, metavar='A', help='weight of the classifier in Eq. 3, 0 to inf')
-    p.add_argument('--t', type=number, metavar='T', help='probability below which the classifier speaks')
+    p.add_argument('--t', type=number, metavar='T', help='probability below which the classifier speaks, 0 to inf (no more than 0.5 counts where alpha is inf)')
     p.add_argument('--bands', type=band_list, metavar='R,G,B', help='band numbers from 1 (default: the colours the file names)')
     p.add_argument('--gsd', type=number, metavar='M', help='metres per pixel, above 0 (default: from the file)')
     p.add_argument('--collar', choices=one_of['collar'], help='border that is not ground (default: black)')

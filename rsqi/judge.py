@@ -17,7 +17,7 @@ from .taxonomy import default_taxonomy
 from .grid import Block
 from .classifier import hear, seam_maps, sigmoid
 from .segmenter import decide, from_steps
-from .fusion import fuse
+from .fusion import fuse, heard_below
 from .thresholds import detect
 from .seams import band, kept, search
 from .polygons import SeamLine
@@ -56,7 +56,7 @@ class Judged(NamedTuple):
 # %% ../nbs/35_judge.ipynb #09587de1
 def regions_of(labels, regions, alpha, t):
     "Return the layer of region defects after fusion."
-    classes, sure = decide(fuse(regions[None], labels[None], alpha, t)[0])
+    classes, sure = decide(fuse(regions[None], labels[None], alpha, heard_below(alpha, t))[0])
     return Layer(classes, np.rint(sure*255).astype(np.uint8))
 
 # %% ../nbs/35_judge.ipynb #a5c5b13d
@@ -197,7 +197,7 @@ class Stack(NamedTuple):
 
 def shifts(labels, alpha, t):
     "Return what fusion adds to each class of each block, (n,6)."
-    return fuse(np.zeros((len(labels),7,1,1), np.float32), labels, alpha, t)[:,1:,0,0]
+    return fuse(np.zeros((len(labels),7,1,1), np.float32), labels, alpha, heard_below(alpha, t))[:,1:,0,0]
 
 class Pull(NamedTuple):
     "What the classifier does to the outlines of a block."

@@ -131,7 +131,7 @@ def controls_of(inspection, lang):
     own = [] if c.policy in names else [c.policy]
     slide = dict(kind='range', min=0, step=.05)
     out = [dict(slide, name='alpha', label='α', max=TOP, value=min(c.alpha, TOP), top='∞', help='weight of the classifier; ∞ discards'),
-           dict(slide, name='t', label='t', max=1.05, value=min(c.t, 1.05), top='∞', help='the classifier speaks below this; ∞ always'),
+           dict(slide, name='t', label='t', max=1.05, value=min(c.t, 1.05), top='∞', help='the classifier speaks below this; ∞ always. Where α is ∞, no more than 0.5 counts'),
            dict(slide, name='sure', label='最低置信度' if zh else 'confidence', max=1, value=0),
            dict(kind='select', name='policy', label='评分规则' if zh else 'policy', value=c.policy, options=[[n,n.replace('_',' ')] for n in [*own, *names]])]
     for name,label,more in (('sure', '各类置信度' if zh else 'Confidence by defect', dict(slide, max=1, value=0)),
