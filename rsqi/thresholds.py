@@ -24,7 +24,6 @@ def detector(
         return f
     return _register
 
-# %% ../nbs/20_thresholds.ipynb #f1233e25
 def _checked(block, valid):
     "`block` contiguous and `valid` as a mask, or a refusal"
     if block.ndim!=3 or block.shape[2]!=3 or block.dtype!=np.uint8:
@@ -48,21 +47,12 @@ def detect(
     return known[method](block, valid) & valid
 
 # %% ../nbs/20_thresholds.ipynb #19ec4170
-def stripe_noise(
-    block,            # (h,w,3) u8
-    valid=None,       # (h,w) bool, ground that counts; None for all of it
-    method='default', # A name in `detectors['stripe_noise']`
-): # (h,w) bool
-    "Mark pixels of line noise in `block`"
+def stripe_noise(block, valid=None, method='default'):
+    "Mark pixels of line noise in a block, (h,w) bool; see `detect` for the arguments."
     return detect('stripe_noise', block, valid, method)
 
-# %% ../nbs/20_thresholds.ipynb #3dd7fb23
-def pixel_missing(
-    block,            # (h,w,3) u8
-    valid=None,       # (h,w) bool, ground that counts; None for all of it
-    method='default', # A name in `detectors['pixel_missing']`
-): # (h,w) bool
-    "Mark pixels of `block` whose data were lost"
+def pixel_missing(block, valid=None, method='default'):
+    "Mark pixels of a block whose data were lost, (h,w) bool; see `detect` for the arguments."
     return detect('pixel_missing', block, valid, method)
 
 # %% ../nbs/20_thresholds.ipynb #cd5d2ec5
@@ -112,7 +102,6 @@ def _noise(jump, columns=32):
     quiet = cv2.medianBlur(np.ascontiguousarray(jump[:,::step].T), 5)          # wide, not tall: that is the fast way
     return np.ascontiguousarray(cv2.blur(quiet.astype(np.float32), (33,5)).T)+1, step
 
-# %% ../nbs/20_thresholds.ipynb #c9b35315
 _UNITS = np.float32([5,4,4]) # Least jump in units of noise: green, R-G, B-G
 
 def _look(cells, widths, least):
@@ -229,7 +218,6 @@ def _marks(planes, runs):
                       np.maximum(ghost, ghost2).clip(0, 1), _colour(rise), (k-1).clip(0, 3)/2, _constancy(v[0])], 1)
     return marks, first, np.maximum(last, first), (contrast>=4)&(length>=8)
 
-# %% ../nbs/20_thresholds.ipynb #89b5a4a2
 def _softness(profile):
     "How far a profile (N,9) is from a box: 0 is one-pixel hard, a lens gives .2 and more"
     p = profile
@@ -287,6 +275,7 @@ def _both_ways(block):
 # %% ../nbs/20_thresholds.ipynb #d27f68e5
 _ECHO, _SOFT = .42, .05 # Largest autocorrelation of independent rows after its first fall, and of their steps
 _RESTLESS = 3. # Log-odds that such rows are noise
+_OFF = np.float32([6,3.75,3.75]) # Offset from which a row is marked: green, (R-G)/2, (B-G)/2
 
 def _independent(offset):
     "Whether row offsets (N,h) neither come back after a period nor pass softly from one row to the next, (N,) bool"
@@ -300,28 +289,44 @@ def _independent(offset):
 def _restless(planes):
     "Which rows have an offset of their own, in a block where many do, (h,) bool"
     cells = np.stack([cv2.resize(p, (max(p.shape[1]//8, 1), p.shape[0]), interpolation=cv2.INTER_AREA) for p in planes]).astype(np.float32)
-    jump = np.diff(cells, axis=1, prepend=cells[:,:1])
+    jump, off = np.diff(cells, axis=1, prepend=cells[:,:1]), _OFF
     def often(rows): return np.maximum.reduceat(rows, range(0, rows.shape[1], 16), 1).mean(1)>=.45
-    jump = jump[often(np.maximum((jump>0).mean(2), (jump<0).mean(2))>=.8)]      # in most blocks nothing is left
-    step = np.median(jump, 2)
-    step = step[often((abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8))]
+    some = often(np.maximum((jump>0).mean(2), (jump<0).mean(2))>=.8)            # in most blocks nothing is left
+    step, jump, off = np.median(jump[some], 2), jump[some], off[some]
+    some = often((abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8))
+    step, off = step[some], off[some]
     level = np.pad(np.cumsum(step, 1), ((0,0),(20,20)), 'edge')
     offset = level[:,20:-20]-np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
-    return (abs(offset)[_independent(offset)]>=5).any(0)
+    return ((abs(offset)>=off[:,None]) & _independent(offset)[:,None]).any(0)
 
-# %% ../nbs/20_thresholds.ipynb #499de165
-_SURE, _LIKELY, _SMALLEST = 1.5, 0., 16 # Log-odds, log-odds, pixels
+# %% ../nbs/20_thresholds.ipynb #5975dbf4
+def _sheared(shape, down, rim=4):
+    "Row and column of each pixel of an image whose rows are the diagonals of another, falling or rising; its rim comes twice"
+    y, x = np.ogrid[-rim:shape[0]+rim,:shape[1]]
+    return np.broadcast_arrays((y+(x if down else -x))%shape[0], x)
+
+def _slanting(planes, valid):
+    "Mask of lines at 45 degrees"
+    found = np.zeros_like(valid)
+    for down in (True, False):
+        y, x = _sheared(valid.shape, down)
+        lying = np.ascontiguousarray(planes[:,y,x])
+        runs, odds = _judge(lying)
+        drawn = _paint(lying, runs[odds>_SLANTING], valid[y,x])
+        found[y[drawn],x[drawn]] = True
+    return found
+
+_SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds (3), pixels
 
 @detector('stripe_noise')
 def _stripes(block, valid):
-    "Horizontal and vertical lines that no lens could have made, and rows and columns with an offset of their own"
+    "Lines that no lens could have made: lying, upright, and beside such ones slanting; and rows and columns with an offset of their own"
     if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
-    masks = []
-    for planes,v in zip(_both_ways(block), (valid, valid.T)):
+    def lying(planes, v):
         runs, odds = _judge(planes)
-        lines = _paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v)
-        masks.append(lines | _restless(planes)[:,None]&v)
-    return masks[0]|masks[1].T
+        return _paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v) | _restless(planes)[:,None]&v
+    across, along = map(lying, _both_ways(block), (valid, valid.T))
+    return across|along.T|_slanting(_planes(block), valid) if across.any() or along.any() else across
 
 # %% ../nbs/20_thresholds.ipynb #eec691d4
 def _grown(mask, by):
@@ -355,7 +360,6 @@ def _losses(extreme, far, valid):
     hard[0] = 0
     return labels, hard
 
-# %% ../nbs/20_thresholds.ipynb #6e792b27
 _HARD = .7           # Share of the outer contrast that the rim of lost data has at least
 _SPECK, _BLANK = 8, 10_000 # Pixels: a speck has at most, a blank area at least
 
