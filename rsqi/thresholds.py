@@ -46,7 +46,6 @@ def detect(
     if not valid.any(): return np.zeros(valid.shape, bool)
     return known[method](block, valid) & valid
 
-# %% ../nbs/20_thresholds.ipynb #19ec4170
 def stripe_noise(block, valid=None, method='default'):
     "Mark pixels of line noise in a block, (h,w) bool; see `detect` for the arguments."
     return detect('stripe_noise', block, valid, method)
@@ -62,16 +61,11 @@ def _missing_as_published(block, valid):
     return (cv2.inRange(block, (0,0,0), (0,0,0)) | cv2.inRange(block, (255,255,255), (255,255,255))).astype(bool)
 
 # %% ../nbs/20_thresholds.ipynb #403b3129
-def _saturated(block, amount=100):
-    "`block` with `amount` added to S in HSV"
-    h,s,v = cv2.split(cv2.cvtColor(block, cv2.COLOR_RGB2HSV))
-    return cv2.cvtColor(cv2.merge([h, cv2.add(s, amount), v]), cv2.COLOR_HSV2RGB)
-
 @detector('stripe_noise', 'paper')
 def _stripes_as_published(block, valid):
     "Long thin components of either side of Otsu's threshold, in any channel"
-    found = np.zeros(valid.shape, bool)
-    for channel in cv2.split(_saturated(block)):
+    (h,s,v), found = cv2.split(cv2.cvtColor(block, cv2.COLOR_RGB2HSV)), np.zeros(valid.shape, bool)
+    for channel in cv2.split(cv2.cvtColor(cv2.merge([h, cv2.add(s, 100), v]), cv2.COLOR_HSV2RGB)):
         for side in cv2.THRESH_BINARY, cv2.THRESH_BINARY_INV:
             _, mask = cv2.threshold(channel, 0, 255, side+cv2.THRESH_OTSU)
             _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -193,7 +187,6 @@ def _end(planes, rows, look, start, half, way):
     ghost = abs((beside*beyond).sum(2)/np.maximum(n, 1)).max(0)/contrast
     return start+way*(end-40), np.where(n>3, ghost, 0)
 
-# %% ../nbs/20_thresholds.ipynb #87efe659
 def _marks(planes, runs):
     "Measure each run: (N,7) marks, its refined first and last+1 column, and whether it is worth judging"
     k, h, w = runs[:,0], *planes.shape[1:]
@@ -260,9 +253,8 @@ def _paint(planes, runs, valid):
     "Mask of `runs` without the gaps of dashed ones, leaving out those beside invalid ground or between surer ones"
     mask = np.zeros(valid.shape, bool)
     for k,y,a,b in runs:
-        if valid[max(y-1,0):y+k+1, a:b].mean()<.9: continue
         between = y>0 and y+k<len(mask) and min(mask[y-1,a:b].mean(), mask[y+k,a:b].mean())>.5
-        if between: continue
+        if between or valid[max(y-1,0):y+k+1, a:b].mean()<.9: continue
         inside, above, below = planes[:,y:y+k,a:b].mean(1), planes[:,max(y-1,0),a:b], planes[:,min(y+k,len(mask)-1),a:b]
         mask[y:y+k,a:b] |= _drawn(cv2.blur(inside-above/2-below/2, (3,1))[:,None])[0]
     return mask
@@ -300,16 +292,12 @@ def _restless(planes):
     return ((abs(offset)>=off[:,None]) & _independent(offset)[:,None]).any(0)
 
 # %% ../nbs/20_thresholds.ipynb #5975dbf4
-def _sheared(shape, down, rim=4):
-    "Row and column of each pixel of an image whose rows are the diagonals of another, falling or rising; its rim comes twice"
-    y, x = np.ogrid[-rim:shape[0]+rim,:shape[1]]
-    return np.broadcast_arrays((y+(x if down else -x))%shape[0], x)
-
 def _slanting(planes, valid):
-    "Mask of lines at 45 degrees"
-    found = np.zeros_like(valid)
-    for down in (True, False):
-        y, x = _sheared(valid.shape, down)
+    "Mask of lines at 45 degrees: those of an image whose rows are the diagonals of the block, falling or rising"
+    found, (h,w) = np.zeros_like(valid), valid.shape
+    row, column = np.ogrid[-4:h+4,:w] # so that the first and last rows have neighbours
+    for way in (1, -1):
+        y, x = np.broadcast_arrays((row+way*column)%h, column)
         lying = np.ascontiguousarray(planes[:,y,x])
         runs, odds = _judge(lying)
         drawn = _paint(lying, runs[odds>_SLANTING], valid[y,x])
@@ -357,27 +345,39 @@ def _losses(extreme, far, valid):
         return np.where(seen==0, 1, hard)
     hard = hardness(1)
     if (area[1:]>=_BLANK).any(): hard = np.where(area>=_BLANK, np.maximum(hard, hardness(2)), hard)
-    hard[0] = 0
-    return labels, hard
+    return labels, hard*(np.arange(n)>0)
 
 _HARD = .7           # Share of the outer contrast that the rim of lost data has at least
 _SPECK, _BLANK = 8, 10_000 # Pixels: a speck has at most, a blank area at least
+_NEAR, _STEP = 5, (25, 8) # Grey levels: as near to black or white sensors saturate; as far from a filling, and from mean grey, its rim is
 
-def _extremes(block, valid):
-    "For black and for white: where it is, and how far each pixel is from it"
+def _filled(block, valid, square=15, most=8):
+    "Yield components of each colour but black and white that fills whole squares, as `_lost` does"
+    same = (block[1:,1:,1]==block[:-1,1:,1]) & (block[1:,1:,1]==block[1:,:-1,1])
+    calm = cv2.erode(same.view(np.uint8), np.ones((square,square), np.uint8), borderValue=0)>0
+    codes, n = np.unique(block[1:,1:][calm]@np.int32([1,256,65536]), return_counts=True)
+    for colour in codes[np.argsort(-n)][:most,None].view(np.uint8)[:,:3]:
+        if colour.max()<=_NEAR or colour.min()>=255-_NEAR: continue
+        far = cv2.absdiff(block, np.broadcast_to(colour, block.shape).copy()).max(2)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(((far==0)&valid).view(np.uint8))
+        large, seeds = np.flatnonzero(stats[:,cv2.CC_STAT_AREA]>square**2), labels[1:,1:][calm&(labels[1:,1:]>0)]
+        filled = np.isin(labels, np.intersect1d(large, seeds)).view(np.uint8)
+        n, labels = cv2.connectedComponents(filled)
+        rim, _, seen = _ring(labels.astype(np.uint16), filled, far, valid, 4, n)
+        grey = int((colour==128).all())
+        yield labels, np.where(seen>0, rim>=_STEP[grey], grey)*(np.arange(n)>0)
+
+def _lost(block, valid):
+    "Yield the components that may be lost: their labels, and for each how hard its edge is: 1 lost, 0 natural"
     r,g,b = cv2.split(block)
     for far in cv2.max(cv2.max(r,g),b), 255-cv2.min(cv2.min(r,g),b):
-        extreme = (far==0)&valid
-        if extreme.any(): yield extreme, far
+        if ((far==0)&valid).any(): yield _losses((far==0)&valid, far, valid)
+    if min(valid.shape)>=_SMALLEST: yield from _filled(block, valid)
 
 @detector('pixel_missing')
 def _missing(block, valid):
-    "Pure black or white pixels with an edge that no lens could have made"
-    found = np.zeros(valid.shape, bool)
-    for extreme,far in _extremes(block, valid):
-        labels, hard = _losses(extreme, far, valid)
-        found |= (hard>=_HARD)[labels]
-    return found
+    "Black, white or filled pixels with an edge that no lens could have made"
+    return np.any([np.zeros_like(valid), *((hard>=_HARD)[labels] for labels,hard in _lost(block, valid))], 0)
 
 # %% ../nbs/20_thresholds.ipynb #9985583d
 def pixel_evidence(
@@ -388,7 +388,7 @@ def pixel_evidence(
 ): # {defect: 0-1}
     "Say how strongly `block` itself speaks for each pixel defect"
     block, valid = _checked(block, valid)
-    edges = [_losses(e, far, valid)[1].max() for e,far in _extremes(block, valid)]
+    edges = [hard.max() for _,hard in _lost(block, valid)]
     odds = [-9.]
     if 'stripe_noise' not in ruled_out and min(valid.shape)>=_SMALLEST and valid.any():
         for planes,v in zip(_both_ways(block), (valid, valid.T)):
