@@ -384,15 +384,15 @@ def pixel_evidence(
     block,      # (h,w,3) u8
     valid=None, # (h,w) bool, ground that counts; None for all of it
     methods={}, # {defect: method}, where it is not the default
-    ruled_out=(), # Defects that nobody asks about, so that they need not be looked for
+    ruled_out=(), # Defects that a network rules out: of stripe noise only restless rows are looked for, of others nothing
 ): # {defect: 0-1}
     "Say how strongly `block` itself speaks for each pixel defect"
     block, valid = _checked(block, valid)
     edges = [hard.max() for _,hard in _lost(block, valid)]
     odds = [-9.]
-    if 'stripe_noise' not in ruled_out and min(valid.shape)>=_SMALLEST and valid.any():
+    if min(valid.shape)>=_SMALLEST and valid.any():
         for planes,v in zip(_both_ways(block), (valid, valid.T)):
-            odds += [o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()]
+            if 'stripe_noise' not in ruled_out: odds += [o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()]
             odds += [_RESTLESS]*bool((_restless(planes)[:,None]&v).any())
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
     others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default')!='default'}
