@@ -4,8 +4,9 @@ import numpy as np, pytest
 from inspection_folder import write_folder
 from rsqi.grid import Block
 from rsqi.inspection import Inspection
-from rsqi.judge import Joined, only, pulls, shared, vouched
+from rsqi.judge import only, pulls, shared, vouched
 from rsqi.polygons import Area
+from rsqi.redraw import Joined
 from rsqi.replay import Replay, choices_of, judged_again
 from rsqi.segmenter import decide, from_steps
 from rsqi.viewer import COARSE, LiveMask
@@ -76,9 +77,9 @@ def test_choices_one_after_another(found):
             assert [replace(f, polygon=f.polygon.wkb) for f in a.findings]==[replace(f, polygon=f.polygon.wkb) for f in b.findings]
 
 def test_a_view_waits_for_no_ground_far_away(found, monkeypatch):
-    import rsqi.judge as judge
-    asked, pulled = set(), judge.pulled
-    monkeypatch.setattr(judge, 'pulled', lambda stack, i, *more: asked.add(i) or pulled(stack, i, *more))
+    import rsqi.redraw as redraw
+    asked, pulled = set(), redraw.pulled
+    monkeypatch.setattr(redraw, 'pulled', lambda stack, i, *more: asked.add(i) or pulled(stack, i, *more))
     live = LiveMask(Replay(found), choices_of(found))
     stack, = live.replay.stacks
     assert live.tile(0, 0, 0).any() and asked
