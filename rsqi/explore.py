@@ -322,7 +322,7 @@ def tune(
 class TuneDesk:
     "Viewer and panel of a `Tuner`."
     def __init__(self, tuner):
-        from rsqi.viewer import Panel, Viewer, picture_of, scene_of, side_by_side, told_verdict
+        from rsqi.viewer import Panel, Thin, Viewer, picture_of, scene_of, side_by_side, told_verdict
         self.tuner, i = tuner, tuner.inspection
         place = {k: i.scene[k] for k in ('name','gsd','transform')}
         self.viewer = Viewer(picture_of(i, scene_of(i, tuner._file)), place, lang=tuner.lang, height=tuner.height)
@@ -331,6 +331,7 @@ class TuneDesk:
                                    controls=controls_of(i, tuner.lang), verdict=told_verdict(i.verdict))
         self.panel.on_msg(self.hear)
         self.moved, self.lock, self.panel.busy, self.box = 0., threading.Lock(), True, side_by_side(self.viewer, self.panel)
+        self.thin = Thin()
         threading.Thread(target=self.work, daemon=True).start()
         tuner.wanted.set()
 
@@ -369,7 +370,7 @@ class TuneDesk:
         from rsqi.viewer import drawable, told_rows, told_verdict
         v, p = self.viewer, self.panel
         p.verdict = told_verdict(made.verdict, self.tuner.inspection.verdict)
-        found, rows = drawable([vars(f) for f in made.findings], [f.polygon for f in made.findings]), told_rows(made.findings)
+        found, rows = drawable([vars(f) for f in made.findings], [f.polygon for f in made.findings], thin=self.thin), told_rows(made.findings)
         if self.tuner.wanted.is_set(): return
         v.findings = found
         v.refresh('mask')
