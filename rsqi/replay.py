@@ -175,12 +175,12 @@ class Replay:
 
     def active(self, choices, near=None):
         "Yield (`Joined`, i) of the blocks in which something may be found; `near` leaves out those that do not meet a `Block`."
-        for said in self._said(choices.alpha, choices.t):
+        for said in self.said(choices):
             for i in said.live(near): yield said, i
 
-    def _said(self, alpha, t):
-        "Return what each stack says; the last answer is remembered."
-        last = self.last
+    def said(self, choices):
+        "Return what each stack says, `Joined`; the last answer is remembered."
+        last, alpha, t = self.last, choices.alpha, choices.t
         if last[0]!=(alpha, t): self.last = last = (alpha, t), [*map(lambda s,was,over: Joined(s, alpha, t, was, over), self.stacks, last[1], self.above)]
         return last[1]
 
@@ -197,7 +197,7 @@ class Replay:
         "Return the region defects of the scene, classes in cells (h,w) u8, and their `Finding`s in pixels of the scene."
         fewest = [1, *(d.min_px for d in table_of(choices.smallest, self.cell).family('region'))]
         with self.drawing: # what was drawn last is changed, by one at a time
-            self.redrawn.paint([*zip(self._said(choices.alpha, choices.t), self.places)], going)
+            self.redrawn.paint([*zip(self.said(choices), self.places)], going)
             self.redrawn.outline(np.array(fewest), going)
             return self.redrawn.mask.copy(), self.redrawn.findings(lambda found: _at_scene(found, self))
 

@@ -334,16 +334,22 @@ class LiveMask:
         self.replay, self.choices, self.whole = replay, choices, None
         self.base, self.over = MaskPyramid(replay.inspection.dir/'mask.tif'), max(d.value for d in default_taxonomy().family('boundary'))
         self.first = min(d.value for d in default_taxonomy().family('boundary'))
-        self.coarse, self.below = (None, None), {}
+        self.coarse, self.below, self.step = (None, None), {}, None # the last one: pixels of the scene per pixel of what is looked at
 
     def tile(self, level, row, column):
         "Return a tile, (h,w) u8, or None outside."
         found = tile_block(self.replay.shape, level, row, column)
         if not found: return None
         whole, (block, (h,w)), step = self.whole, found, 2**level
+        self.step = step
         if whole is not None: return self._of(whole, *block, step)
         if step<COARSE: return self._laid(self._painted(self.choices, block, (h,w), step), self.base.tile(level, row, column))
         return self._coarse(step)[block.y//step:block.y//step+h, block.x//step:block.x//step+w]
+
+    def ahead(self):
+        "Do what a browser that has just been told of other choices is about to ask for."
+        if self.step and self.step>=COARSE: self._coarse(self.step)
+        else: self.replay.said(self.choices)
 
     def _coarse(self, step):
         "Return the whole scene under the choices of the moment, one value for each `step` pixels."
