@@ -353,14 +353,15 @@ class TuneDesk:
 
     def work(self):
         "Judge the scene whenever something has changed."
+        from rsqi.viewer import noting
         try: self.viewer.add_layer('mask', self.tuner.live, '掩膜' if self.tuner.lang=='zh' else 'Mask', 'defects', .55)
-        except (ValueError, OSError) as e: self.viewer.note = ' '.join(str(e).split())[:160]; return
+        except (ValueError, OSError) as e: self.viewer.note, self.panel.busy = ' '.join(str(e).split())[:160], False; return
         while self.tuner.wanted.wait():
             self.tuner.wanted.clear()
             if self.still_moves(): continue
-            try: made = self.tuner.judge(patient=False)
-            except (ValueError, OSError) as e: self.viewer.note = ' '.join(str(e).split())[:160]; continue
-            if made: self.show(made)
+            with noting(self.viewer):
+                if made := self.tuner.judge(patient=False): self.show(made)
+            with self.lock: self.panel.busy = self.tuner.wanted.is_set() # whatever went wrong, nobody waits for it
 
     def still_moves(self, quiet=.1, most=.8):
         "Leave the processor to the view until its tiles are served; return whether the slider has moved again meanwhile."

@@ -7,7 +7,7 @@ __all__ = ['TORN', 'TOP', 'FINE', 'read_stacks', 'stored', 'Choices', 'choices_o
            'Overtaken', 'Replay', 'Replayed', 'judged_again', 'replay']
 
 # %% ../nbs/86_replay.ipynb #30343f17
-import json, os, threading
+import json, os
 from dataclasses import dataclass, replace
 from html import escape
 from importlib.resources import files
@@ -22,7 +22,7 @@ from .inspection import Inspection, own_doubts, small_mask, verdict
 from .segmenter import from_steps
 from .polygons import Area, ground_area
 from .judge import Stack
-from .redraw import Joined, Redrawn, above
+from .redraw import Joined, Redrawn, above, outcomes, sketch
 from .refusals import Refused, make_folder
 from .score import chance, load_policy, score, spoken
 
@@ -130,8 +130,10 @@ def controls_of(inspection, lang):
     names = sorted(p.name[:-5] for p in (files('rsqi')/'policies').iterdir() if p.name.endswith('.toml'))
     own = [] if c.policy in names else [c.policy]
     slide = dict(kind='range', min=0, step=.05)
-    out = [dict(slide, name='alpha', label='α', max=TOP, value=min(c.alpha, TOP), top='∞', help='weight of the classifier; ∞ discards'),
-           dict(slide, name='t', label='t', max=1.05, value=min(c.t, 1.05), top='∞', help='the classifier speaks below this; ∞ always. Where α is ∞, no more than 0.5 counts'),
+    out = [dict(slide, name='alpha', label='α', max=TOP, value=min(c.alpha, TOP), top='∞', help='分类器的权重；∞ 时，它不认可的类别一律剔除' if zh else 'weight of the classifier; at ∞ what it does not see is discarded'),
+           dict(slide, name='t', label='t', max=1.05, value=min(c.t, 1.05), top='∞',
+                help='概率低于 t 的类别才由分类器修正；∞ 时全部修正。α 为 ∞ 时，t 超过 0.5 不再起作用' if zh else
+                     'the classifier speaks where its probability is below t; at ∞ always. While α is ∞, raising t above 0.5 changes nothing'),
            dict(slide, name='sure', label='最低置信度' if zh else 'confidence', max=1, value=0),
            dict(kind='select', name='policy', label='评分规则' if zh else 'policy', value=c.policy, options=[[n,n.replace('_',' ')] for n in [*own, *names]])]
     for name,label,more in (('sure', '各类置信度' if zh else 'Confidence by defect', dict(slide, max=1, value=0)),
@@ -170,7 +172,7 @@ class Replay:
         self.other = _other(i, self.cell, folder)
         self.over = self.other>max(d.value for d in default_taxonomy().family('boundary')) # what lies over region defects
         self.table, self.last, self.above = _reliability(i), (None, [None]*len(self.stacks)), above(self.stacks)
-        self.places, self.drawing = [_in_cells(s.blocks, self.cell, self.small) for s in self.stacks], threading.Lock()
+        self.places = [_in_cells(s.blocks, self.cell, self.small) for s in self.stacks]
         self.redrawn = Redrawn(self.small, self.over, 20/self.cell, table_of({}, self.cell).family('region'))
 
     def active(self, choices, near=None):
@@ -196,8 +198,9 @@ class Replay:
     def regions(self, choices, going=lambda: None):
         "Return the region defects of the scene, classes in cells (h,w) u8, and their `Finding`s in pixels of the scene."
         fewest = [1, *(d.min_px for d in table_of(choices.smallest, self.cell).family('region'))]
-        with self.drawing: # what was drawn last is changed, by one at a time
-            self.redrawn.paint([*zip(self.said(choices), self.places)], going)
+        with self.redrawn.lock:
+            said = self.said(choices)
+            self.redrawn.paint(outcomes(said), lambda n,i: sketch(Block(*self.places[n][i].tolist()), *said[n].drawn(i)), going)
             self.redrawn.outline(np.array(fewest), going)
             return self.redrawn.mask.copy(), self.redrawn.findings(lambda found: _at_scene(found, self))
 

@@ -22,6 +22,7 @@ from .inspection import TONES, Inspection
 from .merge import layering
 from .polygons import Area
 from .pyramid import Flat, MaskPyramid, Pyramid, jpeg, packed, reduced, tile_block
+from .redraw import Painting, outcomes, sketched
 from .refusals import Refused
 from .raster import SceneError
 from .scene import Scene
@@ -75,7 +76,7 @@ def drawable(
 
 class Thin:
     "Outlines with few corners; those that were thinned the last time are not thinned again."
-    def __init__(self): self.known = {} # {id of a polygon: (the polygon, {tolerance: thinned}, {tolerance: rings})}
+    def __init__(self): self.known, self.tolerance = {}, 1.5 # {id of a polygon: (the polygon, {tolerance: thinned}, {tolerance: rings})}
 
     def __call__(self, polygons, corners):
         "Return the rings of polygons, lists of x,y,x,y,..., with about `corners` in all."
@@ -87,7 +88,10 @@ class Thin:
             new = [k for k in kept if tolerance not in k[1]]
             for k,g in zip(new, shapely.simplify([k[0] for k in new], tolerance)): k[1][tolerance] = g
             return np.array([k[1][tolerance] for k in kept], object)
-        for g,t in zip(polygons, thinned(polygons, 1.5, corners, simplify)):
+        thin = simplify(polygons, self.tolerance) # as the last time, as long as that will do
+        many = shapely.get_num_coordinates(thin).sum()/corners
+        if many>1.25 or many<.25 and self.tolerance>1.5: thin = thinned(polygons, 1.5, corners, simplify)
+        for g,t in zip(polygons, thin):
             if self.tolerance not in (rings := self.known[id(g)][2]): rings[self.tolerance] = _rings(t)
         return [self.known[id(g)][2][self.tolerance] for g in polygons]
 
@@ -332,9 +336,8 @@ class LiveMask:
     "The mask of a replay under the choices of the moment, at any zoom."
     def __init__(self, replay, choices):
         self.replay, self.choices, self.whole = replay, choices, None
-        self.base, self.over = MaskPyramid(replay.inspection.dir/'mask.tif'), max(d.value for d in default_taxonomy().family('boundary'))
-        self.first = min(d.value for d in default_taxonomy().family('boundary'))
-        self.coarse, self.below, self.step = (None, None), {}, None # the last one: pixels of the scene per pixel of what is looked at
+        self.base, (self.first, *_, self.over) = MaskPyramid(replay.inspection.dir/'mask.tif'), sorted(d.value for d in default_taxonomy().family('boundary'))
+        self.coarse, self.paintings, self.below, self.step = (None, None), {}, {}, None # the last one: pixels of the scene per pixel of what is looked at
 
     def tile(self, level, row, column):
         "Return a tile, (h,w) u8, or None outside."
@@ -357,8 +360,11 @@ class LiveMask:
         if self.coarse[0]!=(asked := (choices.alpha, choices.t, step)):
             (H,W), c = self.replay.shape, self.base.CELL
             if step not in self.below: self.below[step] = reduced(self.base.small, step//c)
-            painted = self._painted(choices, Block(0, 0, H, W), (-(-H//step), -(-W//step)), step)
-            self.coarse = asked, self._laid(painted, self.below[step])
+            whole, shape, said = Block(0, 0, H, W), (-(-H//step), -(-W//step)), self.replay.said(choices)
+            painting = self.paintings.setdefault(step, Painting(shape))
+            with painting.lock:
+                painting.paint(outcomes(said), lambda n,i: self._sketch(said[n], i, whole, shape, step))
+                self.coarse = asked, self._laid((painting.painted & 255).astype(np.uint8), self.below[step])
         return self.coarse[1]
 
     def _laid(self, painted, other):
@@ -375,20 +381,19 @@ class LiveMask:
 
     def _painted(self, choices, block, shape, step):
         "Draw the region defects of a block of the scene, one value for each `step` pixels."
-        out, best = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
-        for said,i in self.replay.active(choices, block):
-            y, x, h, w = said.stack.blocks[i].tolist()
-            classes, sure = said.drawn(i, max(step//-(-h//said.stack.regions.shape[2]), 1))
-            (r, ri), (c, ci) = _nearest(block.y, step, shape[0], y, h, classes.shape[0]), _nearest(block.x, step, shape[1], x, w, classes.shape[1])
-            there, sure = best[r,c], sure[ri][:,ci]
-            np.copyto(out[r,c], classes[ri][:,ci], where=sure>there)
-            np.maximum(there, sure, out=there)
-        return out
+        painting = Painting(shape)
+        for said,i in self.replay.active(choices, block): painting.lay(self._sketch(said, i, block, shape, step))
+        return (painting.painted & 255).astype(np.uint8)
+
+    def _sketch(self, said, i, block, shape, step):
+        "Return the `Sketch` of block `i` on a part of the scene, one value for each `step` pixels."
+        y, x, h, w = said.stack.blocks[i].tolist()
+        classes, sure = said.drawn(i, max(step//-(-h//said.stack.regions.shape[2]), 1))
+        return sketched(classes, sure, _nearest(block.y, step, shape[0], y, h, classes.shape[0]), _nearest(block.x, step, shape[1], x, w, classes.shape[1]))
 
 @lru_cache(1<<12)
 def _nearest(start, step, n, at, size, cells):
-    "Return which of `n` pixels lie in a block, a slice, and the cell of each."
+    "Return the first of `n` pixels that lie in a block, and the cell of each that does."
     middle = start+step*np.arange(n)+step//2
     inside = np.flatnonzero((middle>=at) & (middle<at+size))
-    if not len(inside): return slice(0, 0), inside
-    return slice(inside[0], inside[-1]+1), (middle[inside]-at)*cells//size
+    return int(inside[0]) if len(inside) else 0, (middle[inside]-at)*cells//size
