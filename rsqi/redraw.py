@@ -8,13 +8,15 @@ __all__ = ['TILE', 'NONE', 'Kept', 'Joined', 'above', 'meeting', 'touching', 'co
 
 # %% ../nbs/85a_redraw.ipynb #17fa8a1f
 import threading
+from collections import Counter
+from dataclasses import replace
 from typing import NamedTuple
 import cv2, numpy as np
 from .classifier import sigmoid
 from .grid import Block
 from .judge import agreed, drawn, only, pulled, pulls
 from .merge import grow
-from .polygons import Finding, edges, areas, gathered, strip_sums
+from .polygons import Finding, Outlines, edges, areas, gathered, strip_sums
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/85a_redraw.ipynb #516eec67
@@ -267,16 +269,22 @@ class Redrawn(Painting):
         self.shape, self.over, self.gap, self.region, self.given = shape, over, gap, region, 0
         self.halo = max(d.dilate for d in region)//2
         self.mask, self.found, self.fewest = np.zeros(shape, np.uint8), {}, np.ones(7, int)
-        self.dirty = np.zeros([-(-n//TILE) for n in shape], bool)
+        self.changed, self.dirty = np.zeros(shape, bool), np.zeros([-(-n//TILE) for n in shape], bool) # cells, and tiles on which or beside which they lie
+        self.surer = np.zeros_like(self.dirty) # Tiles in which only the confidence has changed
         self.blobs = np.zeros((0,6), int) # y0,x0,y1,x1,value,area of what is 8-connected before small ones are dropped
         self.parts, self.near = NONE, np.zeros((2,0), int)
 
     def _lay(self, boxes, sketches):
-        "Do that, and note which tiles differ or lie beside what differs."
+        "Do that, and note which cells differ."
         before, most, reach = [self.painted[b].copy() for b in boxes], np.array(self.shape)-1, self.halo+1
         super()._lay(boxes, sketches)
         for b,old in zip(boxes, before):
-            at = np.argwhere(self.painted[b]!=old)+(b[0].start, b[1].start)
+            differs = now = self.painted[b]^old
+            if not self.halo: # what grows hangs on confidence too
+                differs = now & 255
+                if now.any(): self.surer[tuple(slice(s.start//TILE, -(-s.stop//TILE)) for s in b)] = True
+            self.changed[b] |= differs>0
+            at = np.argwhere(differs)+[s.start for s in b]
             for beside in ((-1,-1), (-1,1), (1,-1), (1,1)): self.dirty[tuple((np.clip(at+np.array(beside)*reach, 0, most)//TILE).T)] = True
 
     def outline(self,
@@ -291,31 +299,41 @@ class Redrawn(Painting):
         gone = touching(self.dirty, self.blobs[:,:4])
         active = self.dirty | covered(self.blobs[gone,:4], self.dirty.shape)
         n, group, stats, _ = cv2.connectedComponentsWithStats(active.view(np.uint8), connectivity=8)
-        blobs, parts = [self.blobs[~gone]], [Parts(*(a[~gone[self.parts.blob]] for a in self.parts))]
-        stayed = np.cumsum(~gone)-1
-        parts[0] = parts[0]._replace(blob=stayed[parts[0].blob])
+        at = np.flatnonzero(gone & ~flips)
+        names = Counter(old := [*map(tuple, self.blobs[at].tolist())])
+        same, blobs, parts = {k: i for k,i in zip(old, at.tolist()) if names[k]==1}, [], []
         for g in range(1, n):
             going()
-            made = self._window(group==g, stats[g], sum(map(len, blobs)))
+            made = self._window(group==g, stats[g], sum(map(len, blobs)), same)
             blobs.append(made[0])
             parts.append(made[1])
-        self._link(Parts(*map(np.concatenate, zip(*parts))), ~gone[self.parts.blob])
-        self.blobs, self.dirty = np.concatenate(blobs), np.zeros_like(self.dirty)
+            gone[made[2]] = False
+        stays, index = ~gone[self.parts.blob], np.cumsum(~gone)-1
+        old = Parts(*(a[stays] for a in self.parts))
+        parts = [old._replace(blob=index[old.blob]), *(p._replace(blob=p.blob+np.count_nonzero(~gone)) for p in parts)]
+        self._link(Parts(*map(np.concatenate, zip(*parts))), stays)
+        self.blobs = np.concatenate([self.blobs[~gone], *blobs])
+        self._sum(np.flatnonzero(touching(self.surer, self.blobs[:,:4])[self.parts.blob]))
+        self.dirty[:], self.surer[:], self.changed[:] = False, False, False
 
-    def _window(self, tiles, stats, known):
-        "Outline some tiles; return their new blobs and `Parts`."
+    def _window(self, tiles, stats, known, same):
+        "Outline some tiles; return their new blobs, `Parts`, and those of `same`, {old blob: its index}, in and beside which no cell has changed."
         (x,y,w,h), r = (stats[:4]*TILE).tolist(), self.halo
         y1, x1, top, left = min(y+h, self.shape[0]), min(x+w, self.shape[1]), max(y-r, 0), max(x-r, 0)
         here = np.kron(tiles[y//TILE:(y+h)//TILE, x//TILE:(x+w)//TILE], np.ones((TILE,TILE), bool))[:y1-y,:x1-x]
         key = self.painted[top:y1+r, left:x1+r]
         if r: key = grow(key.astype(np.uint32), self.region)
         key = key[y-top:y1-top, x-left:x1-left]
-        classes, fresh, stays, blob, blobs = (key & 255).astype(np.uint8)*here, np.zeros(here.shape, np.uint8), ~here, np.zeros(here.shape, np.int32), []
+        classes, fresh, stays, blob, blobs, kept = (key & 255).astype(np.uint8)*here, np.zeros(here.shape, np.uint8), ~here, np.zeros(here.shape, np.int32), [], []
+        beside = cv2.dilate(self.changed[y:y1,x:x1].view(np.uint8), np.ones((2*r+3,)*2, np.uint8))>0
         for v in np.flatnonzero(np.bincount(classes.ravel(), minlength=7)[1:])+1:
             _, part, told, _ = cv2.connectedComponentsWithStats((classes==v).view(np.uint8), connectivity=8)
             boxes = np.c_[told[:,1]+y, told[:,0]+x, told[:,1]+told[:,3]+y, told[:,0]+told[:,2]+x, np.full(len(told), v), told[:,4]]
             new = touching(self.dirty, boxes[:,:4])
             new[0] = False
+            quiet = new & (np.bincount(part[beside], minlength=len(new))==0)
+            for l in np.flatnonzero(quiet).tolist() if same else ():
+                if (i := same.get(tuple(boxes[l].tolist()))) is not None: kept.append(i); new[l] = False
             large = new & (boxes[:,5]>=self.fewest[v])
             number = np.where(new, known+sum(map(len, blobs))+np.cumsum(new)-1, 0).astype(np.int32)
             blobs.append(boxes[new])
@@ -326,7 +344,17 @@ class Redrawn(Painting):
         fresh[self.over[y:y1,x:x1]] = 0
         np.copyto(self.mask[y:y1,x:x1], fresh, where=~stays)
         sure = np.maximum(key>>8, 1).astype(np.uint8)
-        return np.concatenate([np.zeros((0,6), int), *blobs]), parts_of(fresh, sure, blob, (y,x), self.shape[1])
+        return np.concatenate([np.zeros((0,6), int), *blobs]), parts_of(fresh, sure, blob, (y,x), self.shape[1]), kept
+
+    def _sum(self, which):
+        "Sum up anew how sure some parts are."
+        import shapely
+        pieces, of = shapely.get_parts(self.parts.polygon[which], return_index=True)
+        if not len(pieces): return
+        _, xy, (rings, polygons) = shapely.to_ragged_array(pieces)
+        border, total = edges(Outlines(self.parts.value[which][of], xy, rings, polygons)), np.zeros(len(pieces))
+        for y in range(0, self.shape[0], 256): total += strip_sums(np.maximum(self.painted[y:y+256]>>8, 1).astype(np.uint8), y, border, len(pieces))
+        self.parts.total[which] = np.bincount(of, total, len(which))
 
     def _link(self, parts, stayed):
         "Take parts, first of all those that stayed, and find out which lie near each other."
@@ -355,9 +383,12 @@ class Redrawn(Painting):
         keys = [tuple(ids[a:b]) for a,b in zip(starts.tolist(), ends)]
         new = [i for i,k in enumerate(keys) if k not in self.found]
         made = dict(zip(new, placed([self._finding(order[starts[i]:ends[i]]) for i in new])))
-        self.found = {k: made[i] if i in made else self.found[k] for i,k in enumerate(keys)}
-        ranks, found = np.lexsort((p.first[order[starts]], -np.add.reduceat(p.area[order], starts), p.value[order[starts]])), [*self.found.values()]
-        return [found[i] for i in ranks.tolist()]
+        area = np.add.reduceat(p.area[order], starts)
+        sure = np.minimum(np.add.reduceat(p.total[order], starts)/area/255, 1.).tolist()
+        found = [made[i] if i in made else self.found[k] for i,k in enumerate(keys)]
+        found = [f if f.confidence==s else replace(f, confidence=s) for f,s in zip(found, sure)]
+        self.found = dict(zip(keys, found))
+        return [found[i] for i in np.lexsort((p.first[order[starts]], -area, p.value[order[starts]])).tolist()]
 
     def _finding(self, at):
         import shapely
@@ -365,4 +396,4 @@ class Redrawn(Painting):
         pieces, area = shapely.get_parts(p.polygon[at]), int(p.area[at].sum())
         g = shapely.multipolygons(pieces) if len(pieces)>1 else pieces[0]
         x0, y0, x1, y1 = map(int, g.bounds)
-        return Finding(0, default_taxonomy()[v].key, v, g, area, None, min(float(p.total[at].sum()/area/255), 1.), bbox=(y0,x0,y1,x1))
+        return Finding(0, default_taxonomy()[v].key, v, g, area, None, 0., bbox=(y0,x0,y1,x1))

@@ -286,13 +286,11 @@ def judged_again(
         if fits(f): others.append(f)
         else: flat[cells[flat[cells]==f.value]] = 0
     going()
-    counted = [*filter(sure_enough, regions), *others]
-    counted = [replace(f, id=n) for n,f in enumerate(sorted(counted, key=lambda f: (f.value, -f.area_px)), 1)]
+    counted = sorted([*filter(sure_enough, regions), *others], key=lambda f: (f.value, -f.area_px))
     rules = policy_of(i) if choices.policy==i.config['policy'] else load_policy(choices.policy)
-    sure = [replace(f, confidence=chance(f, replay.table)) for f in counted]
+    sure = [replace(f, id=n, confidence=chance(f, replay.table)) for n,f in enumerate(counted, 1)]
     points = score(sure, rules, i.scene['valid_pixels'])
-    known = {f.id: f.confidence for f in counted}
-    found = sorted((replace(f, confidence=known[f.id]) for f in points.findings), key=lambda f: (-f.deduction, f.id))
+    found = sorted((replace(f, confidence=counted[f.id-1].confidence) for f in points.findings), key=lambda f: (-f.deduction, f.id))
     said = verdict(points, i.verdict['inspected_share'], own_doubts(i.verdict))
     return Replayed(choices, replay.cell, mask, tuple(found), points, said, i.verdict, perf_counter()-started)
 
