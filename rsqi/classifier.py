@@ -54,7 +54,10 @@ def hear_lines(labels, lines, look):
     "Return logits (10,) with the likeliest line's added to the boundary family's; `look()` searches lines."
     labels, at, maps = np.array(labels, np.float32), [d.value-1 for d in default_taxonomy().family('boundary')], seam_maps(lines)
     asked = maps is not None or max(labels[at])>=SEAM_ASK
-    labels[at] += np.clip(list(seam_odds(look() if asked else ()).values()), *SEAM_SPAN)
+    found = look() if asked else ()
+    labels[at] += np.clip(list(seam_odds(found).values()), *SEAM_SPAN)
+    for trace,shift in (line.odds.values() for line in found): # who believes in a trace may find a misalignment along it
+        if shift>max(trace, 0): labels[at[1]] = max(labels[at[1]], min(*labels[at[:1]], shift))
     return labels
 
 def hear(

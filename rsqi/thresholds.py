@@ -349,34 +349,30 @@ def _losses(extreme, far, valid):
 
 _HARD = .7           # Share of the outer contrast that the rim of lost data has at least
 _SPECK, _BLANK = 8, 10_000 # Pixels: a speck has at most, a blank area at least
-_NEAR, _STEP = 5, (25, 8) # Grey levels: as near to black or white sensors saturate; as far from a filling, and from mean grey, its rim is
+_STEP = 8 # Grey levels: as far from mean grey its rim is
 
-def _filled(block, valid, square=15, most=8):
-    "Yield components of each colour but black and white that fills whole squares, as `_lost` does"
-    same = (block[1:,1:,1]==block[:-1,1:,1]) & (block[1:,1:,1]==block[1:,:-1,1])
-    calm = cv2.erode(same.view(np.uint8), np.ones((square,square), np.uint8), borderValue=0)>0
-    codes, n = np.unique(block[1:,1:][calm]@np.int32([1,256,65536]), return_counts=True)
-    for colour in codes[np.argsort(-n)][:most,None].view(np.uint8)[:,:3]:
-        if colour.max()<=_NEAR or colour.min()>=255-_NEAR: continue
-        far = cv2.absdiff(block, np.broadcast_to(colour, block.shape).copy()).max(2)
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(((far==0)&valid).view(np.uint8))
-        large, seeds = np.flatnonzero(stats[:,cv2.CC_STAT_AREA]>square**2), labels[1:,1:][calm&(labels[1:,1:]>0)]
-        filled = np.isin(labels, np.intersect1d(large, seeds)).view(np.uint8)
-        n, labels = cv2.connectedComponents(filled)
-        rim, _, seen = _ring(labels.astype(np.uint16), filled, far, valid, 4, n)
-        grey = int((colour==128).all())
-        yield labels, np.where(seen>0, rim>=_STEP[grey], grey)*(np.arange(n)>0)
+def _grey(block, valid, square=16):
+    "Yield components of mean grey that hold a whole square, as `_lost` does"
+    far = cv2.absdiff(block, np.full_like(block, 128)).max(2)
+    grey = ((far==0)&valid).view(np.uint8)
+    calm = cv2.erode(grey, np.ones((square,square), np.uint8), borderValue=0)>0
+    if not calm.any(): return
+    labels = cv2.connectedComponents(grey)[1]
+    filled = np.isin(labels, np.unique(labels[calm])).view(np.uint8)
+    n, labels = cv2.connectedComponents(filled)
+    rim, _, seen = _ring(labels.astype(np.uint16), filled, far, valid, 4, n)
+    yield labels, ((seen==0)|(rim>=_STEP))*(np.arange(n)>0)
 
 def _lost(block, valid):
     "Yield the components that may be lost: their labels, and for each how hard its edge is: 1 lost, 0 natural"
     r,g,b = cv2.split(block)
     for far in cv2.max(cv2.max(r,g),b), 255-cv2.min(cv2.min(r,g),b):
         if ((far==0)&valid).any(): yield _losses((far==0)&valid, far, valid)
-    if min(valid.shape)>=_SMALLEST: yield from _filled(block, valid)
+    if min(valid.shape)>=_SMALLEST: yield from _grey(block, valid)
 
 @detector('pixel_missing')
 def _missing(block, valid):
-    "Black, white or filled pixels with an edge that no lens could have made"
+    "Pure black, pure white or filled pixels with an edge that no lens could have made"
     return np.any([np.zeros_like(valid), *((hard>=_HARD)[labels] for labels,hard in _lost(block, valid))], 0)
 
 # %% ../nbs/20_thresholds.ipynb #9985583d
