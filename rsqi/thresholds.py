@@ -361,10 +361,12 @@ _SPECK, _BLANK = 8, 10_000 # Pixels: a speck has at most, a blank area at least
 
 def _extremes(block, valid):
     "For black and for white: where it is, and how far each pixel is from it"
-    r,g,b = cv2.split(block)
-    for far in cv2.max(cv2.max(r,g),b), 255-cv2.min(cv2.min(r,g),b):
-        extreme = (far==0)&valid
-        if extreme.any(): yield extreme, far
+    for value,found in (0, block.min()), (255, block.max()):
+        if found!=value: continue
+        extreme = (cv2.inRange(block, (value,)*3, (value,)*3)>0)&valid
+        if not extreme.any(): continue
+        r,g,b = cv2.split(block)
+        yield extreme, 255-cv2.min(cv2.min(r,g),b) if value else cv2.max(cv2.max(r,g),b)
 
 @detector('pixel_missing')
 def _missing(block, valid):
