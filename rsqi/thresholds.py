@@ -390,7 +390,7 @@ def pixel_evidence(
     odds = [-9.]
     if 'stripe_noise' not in ruled_out and min(valid.shape)>=_SMALLEST and valid.any():
         for planes,v in zip(_both_ways(block), (valid, valid.T)):
-            odds += [o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()]
+            odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.)) # the surest come first
             odds += [_RESTLESS]*bool((_restless(planes)[:,None]&v).any())
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
     others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default')!='default'}
