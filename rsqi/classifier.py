@@ -22,7 +22,7 @@ def sigmoid(z):
 
 # %% ../nbs/24_classifier.ipynb #6ba43924
 PIXEL_SURE = dict(stripe_noise=.8, pixel_missing=.5) # Evidence from which the defect counts as present
-PIXEL_VETO = dict(stripe_noise=2.) # A network's logit this far below zero outweighs any evidence
+PIXEL_VETO = dict(stripe_noise=2.) # A network's logit this far below zero outweighs lines, but not restless rows
 SEAM_SPAN  = (-6., 8.)  # Log-odds of lines are kept within
 SEAM_ASK   = -3.        # No line is searched below this logit of the block, where a network outlines none
 AVERAGED_OUT = 'stretching_blur', 'spectral_overflow', 'distortion' # What is not heard of blocks that were averaged down
@@ -37,11 +37,11 @@ def widened(labels, native=True):
 def hear_pixels(labels, block, valid=None, methods={}):
     "Return logits (10,) with the pixel family's replaced by what the pixels themselves say, within the network's veto."
     labels, tax = np.array(labels, np.float32), default_taxonomy()
-    ruled_out = [k for k,veto in PIXEL_VETO.items() if k in tax and SILENCE<labels[tax[k].value-1]<-veto] # no evidence could outweigh it
+    ruled_out = [k for k,veto in PIXEL_VETO.items() if k in tax and SILENCE<labels[tax[k].value-1]<-veto]
     for key,said in pixel_evidence(block, valid, methods, ruled_out).items():
         if key not in tax: continue
         e, sure, at = np.clip(said, 1e-4, 1-1e-4), PIXEL_SURE.get(key, .5), tax[key].value-1
-        veto = PIXEL_VETO.get(key, np.inf) if labels[at]>SILENCE else np.inf
+        veto = PIXEL_VETO.get(key, np.inf) if labels[at]>SILENCE and key not in ruled_out else np.inf
         labels[at] = min(np.log(e/(1-e)*(1-sure)/sure), labels[at]+veto)
     return labels
 

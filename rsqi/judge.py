@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['HALF_BELIEF', 'AGREED', 'CLEARLY', 'SUSPECT', 'EVERY_STEP', 'LOST', 'SURE_SEAM', 'LEAST_SEAM', 'Window', 'Layer',
            'Judged', 'regions_of', 'belief', 'half_believed', 'leaning', 'shared', 'cells_on', 'only', 'agreed',
-           'vouched', 'Neighbours', 'Stack', 'shifts', 'Pull', 'pulls', 'pulled', 'drawn', 'Joined', 'above', 'meeting',
-           'pixels_of', 'seams_of', 'judge']
+           'vouched', 'Neighbours', 'Stack', 'shifts', 'Pull', 'pulls', 'pulled', 'drawn', 'pixels_of', 'seams_of',
+           'judge']
 
 # %% ../nbs/35_judge.ipynb #e3254ff9
 import numpy as np
@@ -209,6 +209,11 @@ class Pull(NamedTuple):
     known:tuple = ()   # Mask values that a neighbour vouches for
     muted:tuple = ()   # Mask values that none does
 
+    @property
+    def outcome(self):
+        "All that what a block draws hangs on"
+        return self.shift.tobytes(), self.known and self.lifted.tobytes(), self.known, self.muted
+
 def pulls(stack, alpha, t, above=0.):
     "Return the `Pull` of each block, before neighbours of its size have spoken; `above` as in `belief`."
     half = half_believed(stack.labels, t)
@@ -233,7 +238,7 @@ def pulled(stack, i, shift, step=1):
     classes.ravel()[cells] = np.append(0, heard+1)[won]
     return classes, sure
 
-def drawn(stack, i, pull, step=1):
+def drawn(stack, i, pull, step=1, pulled=pulled):
     "Return what block `i` draws, with what its neighbours vouch for: classes (h,w) u8 and confidence (h,w) f32."
     classes, sure = pulled(stack, i, pull.shift, step)
     free, heard, vouched_for = classes==0, np.ones(6, bool), np.zeros(7, bool)
@@ -246,100 +251,6 @@ def drawn(stack, i, pull, step=1):
     vouched_for[list(pull.known)] = True
     mine = free & vouched_for[more]
     return np.where(mine, more, classes), np.where(mine, surer, sure)
-
-# %% ../nbs/35_judge.ipynb #516eec67
-class Joined:
-    "What the blocks of a `Stack` draw, neighbours heard."
-    def __init__(self,
-        stack, alpha, t,
-        before=None, # The same of other choices, whose work is used where it still holds
-        above=0.,    # (n,6), see `above`
-    ):
-        self.stack, self.own = stack, pulls(stack, alpha, t, above)
-        shift, lifted, half, self.sure, doubt = self.given = [np.array([p[k] for p in self.own]) for k in range(5)]
-        self.draws = stack.margin+shift>0            # (n,6), what it draws by itself
-        self.leans = half & (stack.margin+lifted>0)  # (n,6), what it would draw if a neighbour did
-        self.waits = self.leans | (doubt & self.draws) # (n,6), what a neighbour decides
-        self.drew, self.heard, self.shown = {}, {}, {}
-        if before is not None: self._inherit(before)
-
-    def _inherit(self, before):
-        "Take over what neither a block's own pull nor what a neighbour surely draws has changed."
-        changed = np.logical_or.reduce([(a!=b).any(1) for a,b in zip(self.given, before.given)])
-        sure = ((before.draws & before.sure) | (self.draws & self.sure)).any(1)
-        drew, touched = dict(before.drew), changed.copy()
-        self.drew = {i: d for i,d in drew.items() if not changed[i]}
-        for i in np.flatnonzero(changed & sure).tolist():
-            if i not in drew or (drew[i]!=self._surely(i)).any(): touched |= meeting(self.stack.blocks, self._place(i))
-        self.heard = {i: p for i,p in [*before.heard.items()] if not touched[i]}
-        self.shown = {k: d for k,d in [*before.shown.items()] if not touched[k[0]]}
-
-    def __getitem__(self, i):
-        "The `Pull` of a block"
-        pull = self.own[i]
-        if not self.waits[i].any(): return pull
-        if i not in self.heard: self.heard[i] = self._heard(i, pull)
-        return self.heard[i]
-
-    def live(self, near=None):
-        "Yield which blocks draw something; `near` leaves out those that do not meet a `Block`."
-        some = (self.draws | self.leans).any(1)
-        if near is not None: some &= meeting(self.stack.blocks, near)
-        for i in np.flatnonzero(some).tolist():
-            if self.draws[i].any() or self[i].known: yield i
-
-    def drawn(self, i, step=1):
-        "Return what block `i` draws: classes (h,w) u8 and confidence (h,w) f32; it is remembered without its empty margins."
-        if (i,step) not in self.shown:
-            classes, sure = drawn(self.stack, i, self[i], step)
-            (rows,columns), shape = (np.flatnonzero(classes.any(a)) for a in (1,0)), classes.shape
-            at = np.s_[rows[0]:rows[-1]+1, columns[0]:columns[-1]+1] if len(rows) else np.s_[:0,:0]
-            self.shown[i,step] = (shape, at, classes[at].copy(), sure[at].copy()) if step<4 else (shape, None, classes, sure)
-        shape, at, *kept = self.shown[i,step]
-        if at is None: return kept # too small to be worth it
-        whole = tuple(np.zeros(shape, k.dtype) for k in kept)
-        for w,k in zip(whole, kept): w[at] = k
-        return whole
-
-    def _place(self, i): return Block(*map(int, self.stack.blocks[i]))
-
-    def _heard(self, i, pull):
-        "Return the `Pull` of block `i` with what its neighbours vouch for, and do not."
-        near = meeting(self.stack.blocks, self._place(i))
-        near[i] = False
-        if not near.any(): return pull
-        near &= (self.draws & self.sure & self.waits[i]).any(1)
-        others = [(self._place(k), self._surely(k)) for k in np.flatnonzero(near).tolist()]
-        mine = pulled(self.stack, i, pull.shift)[0] if self.draws[i].any() and (others or (pull.doubt & self.draws[i]).any()) else None
-        def vouched_for(classes): return agreed(self._place(i), classes, others) if classes.any() else []
-        known, muted = [], ()
-        if others and self.leans[i].any():
-            lean = only(pulled(self.stack, i, pull.lifted)[0], pull.half)
-            known = vouched_for(lean if mine is None else lean*(mine==0))
-        if (pull.doubt & self.draws[i]).any():
-            doubt = only(mine, pull.doubt)
-            muted = {*np.flatnonzero(np.bincount(doubt.ravel())).tolist()}-{0, *vouched_for(doubt)}
-        return pull._replace(known=tuple(sorted(known)), muted=tuple(sorted(muted)))
-
-    def _surely(self, i):
-        if i not in self.drew: self.drew[i] = only(pulled(self.stack, i, self.own[i].shift)[0], self.own[i].sure)
-        return self.drew[i]
-
-def above(stacks):
-    "Return for each `Stack` the most that larger blocks over the ground of each block believe, (n,6) f32 each."
-    out = [np.zeros((len(s.blocks), s.regions.shape[1]), np.float32) for s in stacks]
-    for most,s in zip(out, stacks):
-        for larger in stacks:
-            if not len(larger.blocks) or larger is s or larger.blocks[:,2:].max()<=s.blocks[:,2:].max(): continue
-            for block,p in zip(larger.blocks, np.round(sigmoid(larger.labels[:,:most.shape[1]]), 6)):
-                under = meeting(s.blocks, Block(*map(int, block)))
-                most[under] = np.maximum(most[under], p)
-    return out
-
-def meeting(blocks, near):
-    "Return which of (n,4) blocks share ground with a `Block`, (n,) bool."
-    y, x, h, w = blocks.T
-    return (y<near.y+near.h) & (y+h>near.y) & (x<near.x+near.w) & (x+w>near.x)
 
 # %% ../nbs/35_judge.ipynb #e4771106
 def pixels_of(p, window, methods={}):

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TORN', 'TOP', 'FINE', 'read_stacks', 'stored', 'Choices', 'choices_of', 'table_of', 'controls_of', 'value_of',
-           'Overtaken', 'Replay', 'regions_again', 'Replayed', 'judged_again', 'replay']
+           'Overtaken', 'Replay', 'Replayed', 'judged_again', 'replay']
 
 # %% ../nbs/86_replay.ipynb #30343f17
-import json, os, tempfile
+import json, os
 from dataclasses import dataclass, replace
 from html import escape
 from importlib.resources import files
@@ -19,10 +19,10 @@ import numpy as np
 from .config import Config
 from .grid import Block
 from .inspection import Inspection, own_doubts, small_mask, verdict
-from .merge import Bands
-from .judge import Joined, Stack, above
 from .segmenter import from_steps
-from .polygons import Area, ground_area, polygonize
+from .polygons import Area, ground_area
+from .judge import Stack
+from .redraw import Joined, Redrawn, above, outcomes, sketch
 from .refusals import Refused, make_folder
 from .score import chance, load_policy, score, spoken
 
@@ -130,8 +130,10 @@ def controls_of(inspection, lang):
     names = sorted(p.name[:-5] for p in (files('rsqi')/'policies').iterdir() if p.name.endswith('.toml'))
     own = [] if c.policy in names else [c.policy]
     slide = dict(kind='range', min=0, step=.05)
-    out = [dict(slide, name='alpha', label='α', max=TOP, value=min(c.alpha, TOP), top='∞', help='weight of the classifier; ∞ discards'),
-           dict(slide, name='t', label='t', max=1.05, value=min(c.t, 1.05), top='∞', help='the classifier speaks below this; ∞ always. Where α is ∞, no more than 0.5 counts'),
+    out = [dict(slide, name='alpha', label='α', max=TOP, value=min(c.alpha, TOP), top='∞', help='分类器的权重；∞ 时，它不认可的类别一律剔除' if zh else 'weight of the classifier; at ∞ what it does not see is discarded'),
+           dict(slide, name='t', label='t', max=1.05, value=min(c.t, 1.05), top='∞',
+                help='概率低于 t 的类别才由分类器修正；∞ 时全部修正。α 为 ∞ 时，t 超过 0.5 不再起作用' if zh else
+                     'the classifier speaks where its probability is below t; at ∞ always. While α is ∞, raising t above 0.5 changes nothing'),
            dict(slide, name='sure', label='最低置信度' if zh else 'confidence', max=1, value=0),
            dict(kind='select', name='policy', label='评分规则' if zh else 'policy', value=c.policy, options=[[n,n.replace('_',' ')] for n in [*own, *names]])]
     for name,label,more in (('sure', '各类置信度' if zh else 'Confidence by defect', dict(slide, max=1, value=0)),
@@ -170,22 +172,17 @@ class Replay:
         self.other = _other(i, self.cell, folder)
         self.over = self.other>max(d.value for d in default_taxonomy().family('boundary')) # what lies over region defects
         self.table, self.last, self.above = _reliability(i), (None, [None]*len(self.stacks)), above(self.stacks)
-        self.outlined, self.placed = (None, None), {}
-
-    def place(self, block):
-        "Return where a block of the scene lies among the cells."
-        y, x, h, w = (int(v) for v in block)
-        c = self.cell
-        return Block(y//c, x//c, min(-(-(y+h)//c), self.small[0])-y//c, min(-(-(x+w)//c), self.small[1])-x//c)
+        self.places = [_in_cells(s.blocks, self.cell, self.small) for s in self.stacks]
+        self.redrawn = Redrawn(self.small, self.over, 20/self.cell, table_of({}, self.cell).family('region'))
 
     def active(self, choices, near=None):
         "Yield (`Joined`, i) of the blocks in which something may be found; `near` leaves out those that do not meet a `Block`."
-        for said in self._said(choices.alpha, choices.t):
+        for said in self.said(choices):
             for i in said.live(near): yield said, i
 
-    def _said(self, alpha, t):
-        "Return what each stack says; the last answer is remembered."
-        last = self.last
+    def said(self, choices):
+        "Return what each stack says, `Joined`; the last answer is remembered."
+        last, alpha, t = self.last, choices.alpha, choices.t
         if last[0]!=(alpha, t): self.last = last = (alpha, t), [*map(lambda s,was,over: Joined(s, alpha, t, was, over), self.stacks, last[1], self.above)]
         return last[1]
 
@@ -199,20 +196,20 @@ class Replay:
         return out
 
     def regions(self, choices, going=lambda: None):
-        "Return the region defects of the scene, classes and confidence in cells, both (h,w) u8."
-        bands = Bands(self.small, table_of(choices.smallest, self.cell))
-        for said,i in self.active(choices):
-            going()
-            classes, sure = said.drawn(i)
-            if classes.any(): bands.add(self.place(said.stack.blocks[i]), classes, np.rint(sure*255).astype(np.uint8))
-        mask, confidence = (np.zeros(self.small, np.uint8) for _ in range(2))
-        for b in bands.rows():
-            going()
-            mask[b.y:b.y+len(b.mask)], confidence[b.y:b.y+len(b.mask)] = b.mask, b.confidence
-        mask[self.over] = 0
-        return mask, confidence
+        "Return the region defects of the scene, classes in cells (h,w) u8, and their `Finding`s in pixels of the scene."
+        fewest = [1, *(d.min_px for d in table_of(choices.smallest, self.cell).family('region'))]
+        with self.redrawn.lock:
+            said = self.said(choices)
+            self.redrawn.paint(outcomes(said), lambda n,i: sketch(Block(*self.places[n][i].tolist()), *said[n].drawn(i)), going)
+            self.redrawn.outline(np.array(fewest), going)
+            return self.redrawn.mask.copy(), self.redrawn.findings(lambda found: _at_scene(found, self))
 
 # %% ../nbs/86_replay.ipynb #f24784f7
+def _in_cells(blocks, cell, shape):
+    "Return where blocks of the scene, (n,4) y,x,h,w, lie among its cells."
+    start, end = blocks[:,:2]//cell, np.minimum(-(-(blocks[:,:2]+blocks[:,2:])//cell), shape)
+    return np.concatenate([start, end-start], 1)
+
 def _other(inspection, cell, folder):
     "Return seams, pixel defects and what is no ground, in cells, (h,w) u8."
     kept = folder and Path(folder)/f'other-{cell}.npy'
@@ -236,53 +233,19 @@ def _reliability(inspection):
     return {k: tuple(map(list, zip(*sorted(v)))) for k,v in pairs.items()}
 
 # %% ../nbs/86_replay.ipynb #5cb157a4
-def regions_again(
-    replay,   # `Replay`
-    choices,  # `Choices`
-    going=lambda: None, # Called now and then; what it raises ends the work
-): # ((h,w) u8 mask in cells, list of `Finding`, in pixels of the scene), region defects alone
-    "Draw the scene again and outline its region defects; the last answer is remembered, for not all choices change it."
-    asked = choices.alpha, choices.t, choices.smallest
-    last = replay.outlined
-    if last[0]!=asked: replay.outlined = last = asked, _outlined(replay, choices, going)
-    mask, found = last[1]
-    return mask.copy(), found
-
-def _outlined(replay, choices, going):
-    c, ground = replay.cell, ground_area(*replay.inspection.place)
-    mask, confidence = replay.regions(choices, going)
-    with tempfile.TemporaryDirectory(prefix='rsqi-') as folder:
-        found = polygonize(_written(folder, 'mask.tif', mask), _written(folder, 'confidence.tif', confidence), gap=20/c)
-    going()
-    return mask, _at_scene(found, replay, ground)
-
-def _written(folder, name, values):
-    "Write (h,w) u8 as a raster without a place and return its path."
-    import rasterio, warnings
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
-        h, w = values.shape
-        with rasterio.open(Path(folder)/name, 'w', driver='GTiff', height=h, width=w, count=1, dtype='uint8', tiled=True) as f: f.write(values, 1)
-    return Path(folder)/name
-
-def _at_scene(found, replay, ground):
-    "Return findings of cells as those of pixels; outlines that were there the last time are not worked out again."
-    if replay.cell==1: return [replace(f, area_m2=ground(f.polygon, f.area_px)) for f in found]
-    keys = [(f.defect, f.polygon.wkb) for f in found]
-    new = {k: f for k,f in zip(keys, found) if k not in replay.placed}
-    replay.placed = {k: replay.placed[k] for k in keys if k in replay.placed} | dict(zip(new, _placed([*new.values()], replay, ground)))
-    return [replace(f, **replay.placed[k]) for f,k in zip(found, keys)]
-
-def _placed(found, replay, ground):
-    "Return outline, area and place in pixels of findings of cells, dicts."
+def _at_scene(found, replay):
+    "Return findings of cells as those of pixels."
     import shapely
+    ground = ground_area(*replay.inspection.place)
+    if replay.cell==1: return [replace(f, area_m2=ground(f.polygon, f.area_px)) for f in found]
     (H,W), c = replay.shape, replay.cell
     grow = np.array([(default_taxonomy()[f.defect].dilate-1)/2 for f in found])
     polygons = shapely.buffer(shapely.transform(np.array([f.polygon for f in found], object), lambda xy: xy*c), grow, join_style='mitre')
     beyond = (shapely.bounds(polygons)*(-1,-1,1,1) > (0,0,W,H)).any(1)
     polygons[beyond] = shapely.intersection(polygons[beyond], shapely.box(0, 0, W, H))
     area, bounds = np.maximum(np.rint(shapely.area(polygons)), 1).astype(int), np.rint(shapely.bounds(polygons)).astype(int)
-    return [dict(polygon=g, area_px=a, area_m2=ground(g, a), bbox=(y0,x0,y1,x1)) for g,a,(x0,y0,x1,y1) in zip(polygons, area.tolist(), bounds.tolist())]
+    return [replace(f, polygon=g, area_px=a, area_m2=ground(g, a), bbox=(y0,x0,y1,x1))
+            for f,g,a,(x0,y0,x1,y1) in zip(found, polygons, area.tolist(), bounds.tolist())]
 
 # %% ../nbs/86_replay.ipynb #33fa17fd
 @dataclass(frozen=True)
@@ -312,7 +275,7 @@ def judged_again(
 ): # `Replayed`
     "Judge a scene again."
     started, i = perf_counter(), replay.inspection
-    mask, regions = regions_again(replay, choices, going)
+    mask, regions = replay.regions(choices, going)
     going()
     sure_enough = lambda f: f.confidence>=choices.sure.get(f.defect, 0)
     _wipe(mask, [f for f in regions if not sure_enough(f)], replay.cell)
@@ -323,13 +286,11 @@ def judged_again(
         if fits(f): others.append(f)
         else: flat[cells[flat[cells]==f.value]] = 0
     going()
-    counted = [*filter(sure_enough, regions), *others]
-    counted = [replace(f, id=n) for n,f in enumerate(sorted(counted, key=lambda f: (f.value, -f.area_px)), 1)]
+    counted = sorted([*filter(sure_enough, regions), *others], key=lambda f: (f.value, -f.area_px))
     rules = policy_of(i) if choices.policy==i.config['policy'] else load_policy(choices.policy)
-    sure = [replace(f, confidence=chance(f, replay.table)) for f in counted]
+    sure = [replace(f, id=n, confidence=chance(f, replay.table)) for n,f in enumerate(counted, 1)]
     points = score(sure, rules, i.scene['valid_pixels'])
-    known = {f.id: f.confidence for f in counted}
-    found = sorted((replace(f, confidence=known[f.id]) for f in points.findings), key=lambda f: (-f.deduction, f.id))
+    found = sorted((replace(f, confidence=counted[f.id-1].confidence) for f in points.findings), key=lambda f: (-f.deduction, f.id))
     said = verdict(points, i.verdict['inspected_share'], own_doubts(i.verdict))
     return Replayed(choices, replay.cell, mask, tuple(found), points, said, i.verdict, perf_counter()-started)
 

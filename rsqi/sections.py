@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'OUTCOMES', 'PASSED', 'BARE', 'MOST', 'BLOCKS', 'LOTS', 'SCALE', 'DONE', 'FLAGS', 'STAGES', 'ROLES',
-           'templates', 'html_part', 'heading', 'verdict', 'facts', 'in_pixels', 'light', 'gap_blocks', 'pins',
-           'findings', 'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'checklist', 'signoff']
+           'templates', 'html_part', 'heading', 'verdict', 'facts', 'in_pixels', 'light', 'thinned', 'gap_blocks',
+           'pins', 'findings', 'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'checklist',
+           'signoff']
 
 # %% ../nbs/40_sections.ipynb #2ae76028
 import json, re, shlex, sys, tomllib
@@ -175,11 +176,16 @@ def in_pixels(polygons, scene):
 def light(polygons, tolerance, corners=10_000):
     "Return the polygons with few corners, rounded to a tenth of a pixel."
     import shapely
+    return shapely.transform(thinned(polygons, tolerance, corners, shapely.simplify), lambda xy: np.round(xy, 1))
+
+def thinned(polygons, tolerance, corners, simplify):
+    "Return the polygons with few corners, as far as `simplify(polygons, tolerance)` must go for that."
+    import shapely
     polygons, count = np.asarray(polygons, object), lambda g: shapely.get_num_coordinates(g).sum()
     for some in polygons[::8], polygons: # an eighth of them tells about how far it must go
         most = corners*count(some)/max(count(polygons), 1)
-        while count(thin := shapely.simplify(some, tolerance))>most and tolerance<1e4: tolerance *= 1.6
-    return shapely.transform(thin, lambda xy: np.round(xy, 1))
+        while count(thin := simplify(some, tolerance))>most and tolerance<1e4: tolerance *= 1.6
+    return thin
 
 # %% ../nbs/40_sections.ipynb #97590b81
 def _features(inspection):

@@ -24,7 +24,6 @@ def detector(
         return f
     return _register
 
-# %% ../nbs/20_thresholds.ipynb #f1233e25
 def _checked(block, valid):
     "`block` contiguous and `valid` as a mask, or a refusal"
     if block.ndim!=3 or block.shape[2]!=3 or block.dtype!=np.uint8:
@@ -47,22 +46,12 @@ def detect(
     if not valid.any(): return np.zeros(valid.shape, bool)
     return known[method](block, valid) & valid
 
-# %% ../nbs/20_thresholds.ipynb #19ec4170
-def stripe_noise(
-    block,            # (h,w,3) u8
-    valid=None,       # (h,w) bool, ground that counts; None for all of it
-    method='default', # A name in `detectors['stripe_noise']`
-): # (h,w) bool
-    "Mark pixels of line noise in `block`"
+def stripe_noise(block, valid=None, method='default'):
+    "Mark pixels of line noise in a block, (h,w) bool; see `detect` for the arguments."
     return detect('stripe_noise', block, valid, method)
 
-# %% ../nbs/20_thresholds.ipynb #3dd7fb23
-def pixel_missing(
-    block,            # (h,w,3) u8
-    valid=None,       # (h,w) bool, ground that counts; None for all of it
-    method='default', # A name in `detectors['pixel_missing']`
-): # (h,w) bool
-    "Mark pixels of `block` whose data were lost"
+def pixel_missing(block, valid=None, method='default'):
+    "Mark pixels of a block whose data were lost, (h,w) bool; see `detect` for the arguments."
     return detect('pixel_missing', block, valid, method)
 
 # %% ../nbs/20_thresholds.ipynb #cd5d2ec5
@@ -72,16 +61,11 @@ def _missing_as_published(block, valid):
     return (cv2.inRange(block, (0,0,0), (0,0,0)) | cv2.inRange(block, (255,255,255), (255,255,255))).astype(bool)
 
 # %% ../nbs/20_thresholds.ipynb #403b3129
-def _saturated(block, amount=100):
-    "`block` with `amount` added to S in HSV"
-    h,s,v = cv2.split(cv2.cvtColor(block, cv2.COLOR_RGB2HSV))
-    return cv2.cvtColor(cv2.merge([h, cv2.add(s, amount), v]), cv2.COLOR_HSV2RGB)
-
 @detector('stripe_noise', 'paper')
 def _stripes_as_published(block, valid):
     "Long thin components of either side of Otsu's threshold, in any channel"
-    found = np.zeros(valid.shape, bool)
-    for channel in cv2.split(_saturated(block)):
+    (h,s,v), found = cv2.split(cv2.cvtColor(block, cv2.COLOR_RGB2HSV)), np.zeros(valid.shape, bool)
+    for channel in cv2.split(cv2.cvtColor(cv2.merge([h, cv2.add(s, 100), v]), cv2.COLOR_HSV2RGB)):
         for side in cv2.THRESH_BINARY, cv2.THRESH_BINARY_INV:
             _, mask = cv2.threshold(channel, 0, 255, side+cv2.THRESH_OTSU)
             _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -112,7 +96,6 @@ def _noise(jump, columns=32):
     quiet = cv2.medianBlur(np.ascontiguousarray(jump[:,::step].T), 5)          # wide, not tall: that is the fast way
     return np.ascontiguousarray(cv2.blur(quiet.astype(np.float32), (33,5)).T)+1, step
 
-# %% ../nbs/20_thresholds.ipynb #c9b35315
 _UNITS = np.float32([5,4,4]) # Least jump in units of noise: green, R-G, B-G
 
 def _look(cells, widths, least):
@@ -204,7 +187,6 @@ def _end(planes, rows, look, start, half, way):
     ghost = abs((beside*beyond).sum(2)/np.maximum(n, 1)).max(0)/contrast
     return start+way*(end-40), np.where(n>3, ghost, 0)
 
-# %% ../nbs/20_thresholds.ipynb #87efe659
 def _marks(planes, runs):
     "Measure each run: (N,7) marks, its refined first and last+1 column, and whether it is worth judging"
     k, h, w = runs[:,0], *planes.shape[1:]
@@ -229,7 +211,6 @@ def _marks(planes, runs):
                       np.maximum(ghost, ghost2).clip(0, 1), _colour(rise), (k-1).clip(0, 3)/2, _constancy(v[0])], 1)
     return marks, first, np.maximum(last, first), (contrast>=4)&(length>=8)
 
-# %% ../nbs/20_thresholds.ipynb #89b5a4a2
 def _softness(profile):
     "How far a profile (N,9) is from a box: 0 is one-pixel hard, a lens gives .2 and more"
     p = profile
@@ -272,9 +253,8 @@ def _paint(planes, runs, valid):
     "Mask of `runs` without the gaps of dashed ones, leaving out those beside invalid ground or between surer ones"
     mask = np.zeros(valid.shape, bool)
     for k,y,a,b in runs:
-        if valid[max(y-1,0):y+k+1, a:b].mean()<.9: continue
         between = y>0 and y+k<len(mask) and min(mask[y-1,a:b].mean(), mask[y+k,a:b].mean())>.5
-        if between: continue
+        if between or valid[max(y-1,0):y+k+1, a:b].mean()<.9: continue
         inside, above, below = planes[:,y:y+k,a:b].mean(1), planes[:,max(y-1,0),a:b], planes[:,min(y+k,len(mask)-1),a:b]
         mask[y:y+k,a:b] |= _drawn(cv2.blur(inside-above/2-below/2, (3,1))[:,None])[0]
     return mask
@@ -287,6 +267,7 @@ def _both_ways(block):
 # %% ../nbs/20_thresholds.ipynb #d27f68e5
 _ECHO, _SOFT = .42, .05 # Largest autocorrelation of independent rows after its first fall, and of their steps
 _RESTLESS = 3. # Log-odds that such rows are noise
+_OFF = np.float32([6,3.75,3.75]) # Offset from which a row is marked: green, (R-G)/2, (B-G)/2
 
 def _independent(offset):
     "Whether row offsets (N,h) neither come back after a period nor pass softly from one row to the next, (N,) bool"
@@ -300,28 +281,40 @@ def _independent(offset):
 def _restless(planes):
     "Which rows have an offset of their own, in a block where many do, (h,) bool"
     cells = np.stack([cv2.resize(p, (max(p.shape[1]//8, 1), p.shape[0]), interpolation=cv2.INTER_AREA) for p in planes]).astype(np.float32)
-    jump = np.diff(cells, axis=1, prepend=cells[:,:1])
+    jump, off = np.diff(cells, axis=1, prepend=cells[:,:1]), _OFF
     def often(rows): return np.maximum.reduceat(rows, range(0, rows.shape[1], 16), 1).mean(1)>=.45
-    jump = jump[often(np.maximum((jump>0).mean(2), (jump<0).mean(2))>=.8)]      # in most blocks nothing is left
-    step = np.median(jump, 2)
-    step = step[often((abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8))]
+    some = often(np.maximum((jump>0).mean(2), (jump<0).mean(2))>=.8)            # in most blocks nothing is left
+    step, jump, off = np.median(jump[some], 2), jump[some], off[some]
+    some = often((abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8))
+    step, off = step[some], off[some]
     level = np.pad(np.cumsum(step, 1), ((0,0),(20,20)), 'edge')
     offset = level[:,20:-20]-np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
-    return (abs(offset)[_independent(offset)]>=5).any(0)
+    return ((abs(offset)>=off[:,None]) & _independent(offset)[:,None]).any(0)
 
-# %% ../nbs/20_thresholds.ipynb #499de165
-_SURE, _LIKELY, _SMALLEST = 1.5, 0., 16 # Log-odds, log-odds, pixels
+# %% ../nbs/20_thresholds.ipynb #5975dbf4
+def _slanting(planes, valid):
+    "Mask of lines at 45 degrees: those of an image whose rows are the diagonals of the block, falling or rising"
+    found, (h,w) = np.zeros_like(valid), valid.shape
+    row, column = np.ogrid[-4:h+4,:w] # so that the first and last rows have neighbours
+    for way in (1, -1):
+        y, x = np.broadcast_arrays((row+way*column)%h, column)
+        lying = np.ascontiguousarray(planes[:,y,x])
+        runs, odds = _judge(lying)
+        drawn = _paint(lying, runs[odds>_SLANTING], valid[y,x])
+        found[y[drawn],x[drawn]] = True
+    return found
+
+_SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds (3), pixels
 
 @detector('stripe_noise')
 def _stripes(block, valid):
-    "Horizontal and vertical lines that no lens could have made, and rows and columns with an offset of their own"
+    "Lines that no lens could have made: lying, upright, and beside such ones slanting; and rows and columns with an offset of their own"
     if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
-    masks = []
-    for planes,v in zip(_both_ways(block), (valid, valid.T)):
+    def lying(planes, v):
         runs, odds = _judge(planes)
-        lines = _paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v)
-        masks.append(lines | _restless(planes)[:,None]&v)
-    return masks[0]|masks[1].T
+        return _paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v) | _restless(planes)[:,None]&v
+    across, along = map(lying, _both_ways(block), (valid, valid.T))
+    return across|along.T|_slanting(_planes(block), valid) if across.any() or along.any() else across
 
 # %% ../nbs/20_thresholds.ipynb #eec691d4
 def _grown(mask, by):
@@ -352,45 +345,54 @@ def _losses(extreme, far, valid):
         return np.where(seen==0, 1, hard)
     hard = hardness(1)
     if (area[1:]>=_BLANK).any(): hard = np.where(area>=_BLANK, np.maximum(hard, hardness(2)), hard)
-    hard[0] = 0
-    return labels, hard
+    return labels, hard*(np.arange(n)>0)
 
-# %% ../nbs/20_thresholds.ipynb #6e792b27
 _HARD = .7           # Share of the outer contrast that the rim of lost data has at least
 _SPECK, _BLANK = 8, 10_000 # Pixels: a speck has at most, a blank area at least
+_NEAR, _STEP = 5, (25, 8) # Grey levels: as near to black or white sensors saturate; as far from a filling, and from mean grey, its rim is
 
-def _extremes(block, valid):
-    "For black and for white: where it is, and how far each pixel is from it"
-    for value,found in (0, block.min()), (255, block.max()):
-        if found!=value: continue
+def _filled(block, valid, square=15, most=8):
+    "Yield components of each colour but black and white that fills whole squares, as `_lost` does"
+    same = (block[1:,1:,1]==block[:-1,1:,1]) & (block[1:,1:,1]==block[1:,:-1,1])
+    calm = cv2.erode(same.view(np.uint8), np.ones((square,square), np.uint8), borderValue=0)>0
+    codes, n = np.unique(block[1:,1:][calm]@np.int32([1,256,65536]), return_counts=True)
+    for colour in codes[np.argsort(-n)][:most,None].view(np.uint8)[:,:3]:
+        if colour.max()<=_NEAR or colour.min()>=255-_NEAR: continue
+        far = cv2.absdiff(block, np.broadcast_to(colour, block.shape).copy()).max(2)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(((far==0)&valid).view(np.uint8))
+        large, seeds = np.flatnonzero(stats[:,cv2.CC_STAT_AREA]>square**2), labels[1:,1:][calm&(labels[1:,1:]>0)]
+        filled = np.isin(labels, np.intersect1d(large, seeds)).view(np.uint8)
+        n, labels = cv2.connectedComponents(filled)
+        rim, _, seen = _ring(labels.astype(np.uint16), filled, far, valid, 4, n)
+        grey = int((colour==128).all())
+        yield labels, np.where(seen>0, rim>=_STEP[grey], grey)*(np.arange(n)>0)
+
+def _lost(block, valid):
+    "Yield the components that may be lost: their labels, and for each how hard its edge is: 1 lost, 0 natural"
+    for value in (v for v in (0,255) if v in (block.min(), block.max())):
         extreme = (cv2.inRange(block, (value,)*3, (value,)*3)>0)&valid
-        if not extreme.any(): continue
-        r,g,b = cv2.split(block)
-        yield extreme, 255-cv2.min(cv2.min(r,g),b) if value else cv2.max(cv2.max(r,g),b)
+        if extreme.any(): yield _losses(extreme, cv2.reduce((block^np.uint8(value)).reshape(-1,3), 1, cv2.REDUCE_MAX).reshape(valid.shape), valid)
+    if min(valid.shape)>=_SMALLEST: yield from _filled(block, valid)
 
 @detector('pixel_missing')
 def _missing(block, valid):
-    "Pure black or white pixels with an edge that no lens could have made"
-    found = np.zeros(valid.shape, bool)
-    for extreme,far in _extremes(block, valid):
-        labels, hard = _losses(extreme, far, valid)
-        found |= (hard>=_HARD)[labels]
-    return found
+    "Black, white or filled pixels with an edge that no lens could have made"
+    return np.any([np.zeros_like(valid), *((hard>=_HARD)[labels] for labels,hard in _lost(block, valid))], 0)
 
 # %% ../nbs/20_thresholds.ipynb #9985583d
 def pixel_evidence(
     block,      # (h,w,3) u8
     valid=None, # (h,w) bool, ground that counts; None for all of it
     methods={}, # {defect: method}, where it is not the default
-    ruled_out=(), # Defects that nobody asks about, so that they need not be looked for
+    ruled_out=(), # Defects that a network rules out: of stripe noise only restless rows are looked for, of others nothing
 ): # {defect: 0-1}
     "Say how strongly `block` itself speaks for each pixel defect"
     block, valid = _checked(block, valid)
-    edges = [_losses(e, far, valid)[1].max() for e,far in _extremes(block, valid)]
+    edges = [hard.max() for _,hard in _lost(block, valid)]
     odds = [-9.]
-    if 'stripe_noise' not in ruled_out and min(valid.shape)>=_SMALLEST and valid.any():
+    if min(valid.shape)>=_SMALLEST and valid.any():
         for planes,v in zip(_both_ways(block), (valid, valid.T)):
-            odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.)) # the surest come first
+            if 'stripe_noise' not in ruled_out: odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.))
             odds += [_RESTLESS]*bool((_restless(planes)[:,None]&v).any())
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
     others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default')!='default'}

@@ -52,5 +52,5 @@ def test_all_ways_say_the_same(tmp_path, monkeypatch, shape, hole, fusion):
     again, chosen, regions = Replay(tmp_path/'once', cell=1), choices_of(found), [d.value for d in default_taxonomy().family('region')]
     drawn, known = judged_again(again, chosen).mask, mask!=IGNORED
     assert np.array_equal(np.where(np.isin(drawn, regions), drawn, 0)[known], np.where(np.isin(mask, regions), mask, 0)[known])
-    said = [s[i] for s in again._said(chosen.alpha, chosen.t) for i in range(len(s.stack.blocks))]
+    said = [s[i] for s in again.said(chosen) for i in range(len(s.stack.blocks))]
     assert (mask>0).any() and (shape[0]<100 or fusion!='absolute' or any(p.known for p in said) and any(p.muted for p in said))

@@ -1,13 +1,18 @@
 "A replay is quick because it works out little; it says what working out everything would say."
+import warnings
+from contextlib import suppress
 from dataclasses import replace
-import numpy as np, pytest
+import numpy as np, pytest, rasterio
 from inspection_folder import write_folder
 from rsqi.grid import Block
 from rsqi.inspection import Inspection
-from rsqi.judge import Joined, only, pulls, shared, vouched
-from rsqi.polygons import Area
-from rsqi.replay import Replay, choices_of, judged_again
+from rsqi.judge import only, pulls, shared, vouched
+from rsqi.merge import Bands
+from rsqi.polygons import Area, polygonize
+from rsqi.redraw import Joined
+from rsqi.replay import Overtaken, Replay, _at_scene, choices_of, judged_again, table_of
 from rsqi.segmenter import decide, from_steps
+from rsqi.taxonomy import default_taxonomy
 from rsqi.viewer import COARSE, LiveMask
 
 SIZE, APART, SIDE = 128, 96, 1536
@@ -53,8 +58,10 @@ def test_the_short_way_is_the_long_way(found):
     "Bit by bit, and from one choice to the next."
     stack, = Replay(found).stacks
     before = None
-    for alpha,t in CHOICES:
+    for turn,(alpha,t) in enumerate(CHOICES):
         now, leant, silent = Joined(stack, alpha, t, before), 0, 0
+        if turn==3: now.kept.most = 1<<16 # hardly anything is remembered from now on
+        assert now.kept.bytes<=max(now.kept.most, 1<<16) or turn==3
         for i,(known,muted,classes,sure) in enumerate(everything(stack, alpha, t)):
             for step in 1, 2, 4:
                 at = step//2 if step>1 else 0
@@ -75,10 +82,53 @@ def test_choices_one_after_another(found):
             assert np.array_equal(a.mask, b.mask) and a.verdict==b.verdict
             assert [replace(f, polygon=f.polygon.wkb) for f in a.findings]==[replace(f, polygon=f.polygon.wkb) for f in b.findings]
 
+@pytest.mark.parametrize('cell', [1, 4])
+def test_what_is_drawn_anew_is_all_that_changes(found, cell, tmp_path):
+    "Choice after choice, some of them given up half way, mask and findings are those of merging and outlining the whole scene."
+    one, rng = Replay(found, cell=cell), np.random.default_rng(0)
+    some = [dict(alpha=a, t=t) for a,t in (CHOICES[0], *CHOICES[1:4:2], *CHOICES[4:])] + [dict(alpha=np.inf, t=t, smallest=dict.fromkeys(default_taxonomy().keys, n)) for t,n in ((.5,3000), (.4,3000), (.4,0))]
+    for choices in (choices_of(found, **c) for c in some):
+        left = int(rng.integers(5, 400))
+        def going():
+            nonlocal left
+            left -= 1
+            if not left: raise Overtaken
+        with suppress(Overtaken): one.regions(choices_of(found, alpha=1., t=float(rng.uniform(.2, .8))), going)
+        mask, findings = one.regions(choices)
+        wanted, outlined = whole_scene(one, choices, tmp_path)
+        assert np.array_equal(mask, wanted) and len(findings)>2
+        assert told(findings)==told(_at_scene(outlined, one))
+
+def whole_scene(replay, choices, folder):
+    "Mask and findings in cells, the long way."
+    bands = Bands(replay.small, table_of(choices.smallest, replay.cell))
+    for said,places in zip(replay.said(choices), replay.places):
+        for i in said.live():
+            classes, sure = said.drawn(i)
+            if classes.any(): bands.add(Block(*places[i].tolist()), classes, np.rint(sure*255).astype(np.uint8))
+    mask, sure = (np.concatenate(a) for a in zip(*((b.mask, b.confidence) for b in bands.rows())))
+    mask[replay.over] = 0
+    for name,values in dict(mask=mask, sure=sure).items():
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            with rasterio.open(folder/f'{name}.tif', 'w', driver='GTiff', height=mask.shape[0], width=mask.shape[1], count=1, dtype='uint8') as f: f.write(values, 1)
+    return mask, polygonize(folder/'mask.tif', folder/'sure.tif', gap=20/replay.cell)
+
+def told(findings): return sorted((f.value, f.area_px, f.bbox, f.confidence, f.polygon.normalize().wkb) for f in findings)
+
+def test_a_view_is_what_it_would_be_at_first_sight(found):
+    "At every zoom, from one choice to the next, whether it was begun ahead or not."
+    live, zooms = LiveMask(Replay(found), choices_of(found)), range(COARSE.bit_length()+1)
+    for turn,(alpha,t) in enumerate(CHOICES):
+        live.choices = choices_of(found, alpha=alpha, t=t)
+        if turn%2: live.ahead()
+        fresh = LiveMask(Replay(found), live.choices)
+        for level in reversed(zooms): assert np.array_equal(live.tile(level, 0, 0), fresh.tile(level, 0, 0))
+
 def test_a_view_waits_for_no_ground_far_away(found, monkeypatch):
-    import rsqi.judge as judge
-    asked, pulled = set(), judge.pulled
-    monkeypatch.setattr(judge, 'pulled', lambda stack, i, *more: asked.add(i) or pulled(stack, i, *more))
+    import rsqi.redraw as redraw
+    asked, pulled = set(), redraw.pulled
+    monkeypatch.setattr(redraw, 'pulled', lambda stack, i, *more: asked.add(i) or pulled(stack, i, *more))
     live = LiveMask(Replay(found), choices_of(found))
     stack, = live.replay.stacks
     assert live.tile(0, 0, 0).any() and asked

@@ -142,7 +142,7 @@ function render({model, el: host}) {
       if (cut !== null && l.side) { ctx.beginPath(); l.side === 'left' ? ctx.rect(0, 0, cut, H) : ctx.rect(cut, 0, W - cut, H); ctx.clip(); }
       paintLayer(l); ctx.restore();
     }
-    if (outlines) paintFindings(cut);
+    if (outlines) layFindings(cut);
     if (ring) paintRing();
     if (cut !== null) handle.style.left = cut + 'px';
     furniture(); ask();
@@ -174,10 +174,19 @@ function render({model, el: host}) {
     return p;
   }
   const drawn = () => model.get('findings').filter(f => !hidden.has(f.defect));
-  function paintFindings(cut) {
+  const sheet = el('canvas'); let stamp = '', edition = 0; // outlines are costly: drawn once for each view, and laid over the tiles
+  function layFindings(cut) {
+    const now = JSON.stringify([view, W, H, dpr, cut, edition, model.get('selected'), hover?.id, [...hidden]]);
+    if (now !== stamp) {
+      stamp = now; sheet.width = canvas.width; sheet.height = canvas.height;
+      paintFindings(cut, sheet.getContext('2d'));
+    }
+    ctx.setTransform(1, 0, 0, 1, 0, 0); ctx.drawImage(sheet, 0, 0); ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
+  }
+  function paintFindings(cut, ctx) {
     const selected = model.get('selected'), colour = Object.fromEntries(model.get('defects').map(d => [d.key, d.colour]));
     const [x0, y0] = toScene(-20, -20), [x1, y1] = toScene(W + 20, H + 20);
-    ctx.save();
+    ctx.setTransform(dpr, 0, 0, dpr, 0, 0); ctx.save();
     if (cut !== null) { ctx.beginPath(); ctx.rect(cut, 0, W - cut, H); ctx.clip(); }
     for (const f of drawn().sort((a, b) => (a.id === selected) - (b.id === selected))) {
       const [fy0, fx0, fy1, fx1] = f.bbox;
@@ -196,7 +205,7 @@ function render({model, el: host}) {
       ctx.lineWidth = (picked ? 5 : 3) / view.s; ctx.strokeStyle = picked ? 'rgba(255,255,255,.95)' : 'rgba(6,10,14,.6)'; ctx.stroke(p);
       ctx.lineWidth = (picked ? 2.6 : 1.5) / view.s; ctx.strokeStyle = c; ctx.stroke(p);
     }
-    ctx.restore(); ctx.setTransform(dpr, 0, 0, dpr, 0, 0); ctx.setLineDash([]);
+    ctx.restore(); ctx.setLineDash([]);
   }
   function paintRing() {
     const points = [...ring, ...(cursor ? [cursor] : [])].map(p => toScreen(...p));
@@ -310,7 +319,7 @@ function render({model, el: host}) {
   const on = (name, f) => { model.on(`change:${name}`, f); };
   const onMessage = (m, buffers) => { if (m.kind === 'tiles') land(m, buffers); else if (m.kind === 'go') go(m.bbox); };
   model.on('msg:custom', onMessage);
-  on('findings', () => { paths = new Map(); hover = null; redraw(); });
+  on('findings', () => { paths = new Map(); hover = null; edition++; redraw(); });
   on('selected', () => { root.dataset.selected = model.get('selected') < 0 ? '' : model.get('selected'); redraw(); });
   on('layers', () => { ask(); buildLegend(); redraw(); }); // before anything is drawn: what takes longest is asked for first
   on('present', () => { buildLegend(); redraw(); });
