@@ -144,8 +144,10 @@ def parts_cost(path, config, most=20):
     ask = lambda: list(engine.stream((w, w.image) for w in some))
     ask()
     with stopwatch(took, 'network'): said = ask()
+    judged = lambda: [judge(window, *logits, config) for window,*logits in said]
+    judged() # loads what it needs
     with stopwatch(took, 'judge'):
-        for window,*logits in said: judge(window, *logits, config)
+        judged()
     return dict(decode_s=took['decode_s'], network_s=took['network']/len(some), judge_s=took['judge']/len(some),
                 timed=len(some), peak_rate=peak_rate(config.precision), block_flops=_flops(config))
 

@@ -220,7 +220,7 @@ def _in_order(net, items):
         if shape not in queues: queues[shape] = [net._at(shape).create_infer_request() for _ in range(depth)]
         if len(waiting)>=depth: yield _answer(*waiting.pop(0), queues)
         request = queues[shape].pop()
-        request.start_async({0: block[None]}, share_inputs=False)
+        request.start_async({0: block[None]}, share_inputs=True) # nobody writes into a block
         waiting.append((key, shape, request))
     while waiting: yield _answer(*waiting.pop(0), queues)
 

@@ -36,8 +36,8 @@ class Window:
     @property
     def state(self):
         "(state, reason): `inspected`, `ignored` where there is no ground, or `not_inspected` where the file is damaged"
-        if not (self.ground & self.readable).any():
-            return ('ignored', '') if self.readable.all() else ('not_inspected', 'cannot be decoded')
+        if self.readable.all(): return ('inspected' if self.ground.any() else 'ignored', '')
+        if not (self.ground & self.readable).any(): return ('not_inspected', 'cannot be decoded')
         lost = float((self.ground & ~self.readable).sum()/self.ground.sum())
         return ('inspected', f'{lost:.1%} cannot be decoded' if lost else '')
 

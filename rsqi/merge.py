@@ -69,12 +69,13 @@ def grow(
     defects, # Of `Defect`, whose `dilate` says how far
 ): # (h,w) u32
     "Return the evidence with each defect grown over the background around it."
-    grown = key.copy()
+    grown, classes = key.copy(), key.astype(np.uint8)
     for size in {d.dilate for d in defects if d.dilate>1}:
-        grows = np.isin(np.arange(256), [d.value for d in defects if d.dilate==size])
-        seeds = np.where(grows[key&255], key, 0).astype(np.float32)
+        grows = np.isin(np.arange(256), [d.value for d in defects if d.dilate==size]).astype(np.uint8)
+        seeds = (key*cv2.LUT(classes, grows)).astype(np.float32)
         reach = cv2.dilate(seeds, np.ones((size,size), np.uint8)).astype(np.uint32)
-        np.maximum(grown, reach, out=grown, where=key==0)
+        np.copyto(reach, key, where=key>0)
+        np.maximum(grown, reach, out=grown)
     return grown
 
 # %% ../nbs/31_merge.ipynb #f30e2d4d
@@ -95,11 +96,12 @@ class Sieve:
         "Take rows and return those that no later row can change."
         key, old, n = np.concatenate([self.held, rows]), self.safe, len(self.held)+len(rows)
         safe, tail, wait = np.zeros(key.shape, bool), max(n-self.longest, 0), n if last else max(n-1, 0)
-        classes = (key&255).astype(np.uint8)
+        classes = key.astype(np.uint8)
         for value,fewest in self.smallest.items():
-            mine = np.flatnonzero(classes==value)
-            if not len(mine): continue
-            parts, part = cv2.connectedComponents((classes==value).view(np.uint8), connectivity=8)
+            here = classes==value
+            if not here.any(): continue
+            mine = np.flatnonzero(here)
+            parts, part = cv2.connectedComponents(here.view(np.uint8), connectivity=8)
             mine_part = part.ravel()[mine]
             large, open_ = np.bincount(mine_part, minlength=parts)>=fewest, np.zeros(parts, bool)
             large[part[:len(old)][old]] = True
@@ -203,7 +205,7 @@ class Bands:
         for over in overs: np.copyto(key, over, where=over>0)
         self.done, used = y1, y1 if y1==self.shape[0] else min(y1, self.seen-self.halo)
         for f,os_ in self.opinions.items(): self.opinions[f] = [o for o in os_ if o.block.y+o.block.h>used]
-        mask, sure = (key&255).astype(np.uint8), np.zeros(key.shape, np.uint8)
+        mask, sure = key.astype(np.uint8), np.zeros(key.shape, np.uint8)
         at = np.flatnonzero((mask>0) & (mask!=IGNORED))
         sure.ravel()[at] = np.maximum(((key.ravel()[at]>>8)+128)//257, 1)
         return Band(y0, mask, sure)
@@ -228,7 +230,7 @@ def write_bands(
         with ExitStack() as stack:
             files = [stack.enter_context(_create(p, shape, crs, transform, c)) for p,c in zip(parts, palettes)]
             for y,*tiles in _tile_rows(bands):
-                counts += np.bincount(tiles[0].ravel(), minlength=256)
+                counts += _counted(tiles[0])
                 for f,rows in zip(files, tiles): _write(f, y, rows)
         n = counts.sum()
         if n<shape[0]*shape[1]: raise ValueError(f"the bands have {n} pixels; a scene of {shape} has more")
@@ -236,6 +238,12 @@ def write_bands(
         for part,name in zip(parts, names): os.replace(part, name)
     finally:
         for p in parts: p.unlink(missing_ok=True)
+    return counts
+
+def _counted(mask):
+    "How many pixels each value has, (256,) i64; most are background, and are not looked at one by one"
+    counts = np.bincount(mask[mask>0], minlength=256)
+    counts[0] = mask.size-counts.sum()
     return counts
 
 def _write(file, y, rows):

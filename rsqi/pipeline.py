@@ -109,17 +109,20 @@ class Journal:
         arrays = {f'{i}.{j}.{k}': getattr(layer, k) for i,(_,found) in enumerate(blocks) if found is not None
                   for j,layer in enumerate((*found.layers, *(found.leaning and (found.leaning,) or ()))) for k in ('classes','confidence')}
         lines = [[(s.value, np.asarray(s.line).tolist(), s.measure) for s in found.seams] if found else [] for _,found in blocks]
-        text = json.dumps([[row, bool(found), bool(found and found.leaning)] for row,found in blocks]), json.dumps(lines)
+        told = dict(rows=[[row, bool(found), bool(found and found.leaning)] for row,found in blocks], lines=lines,
+                    shapes={k: np.shape(a) for k,a in arrays.items()})
+        flat = np.concatenate([np.zeros(0, np.uint8), *map(np.ravel, arrays.values())]) # one array is written much sooner than many
         part = self._file(size, y).with_suffix('.part')
-        with open(part, 'wb') as f: np.savez_compressed(f, rows=text[0], lines=text[1], **arrays)
+        with open(part, 'wb') as f: np.savez_compressed(f, told=json.dumps(told), flat=flat)
         os.replace(part, self._file(size, y))
 
     def read(self, size, y):
         "Return a row that was kept; None where there is none, or where it is damaged in any way, for then it is judged again."
         try:
-            with np.load(self._file(size, y), allow_pickle=False) as f: arrays = {k: f[k] for k in f.files}
-            rows, lines = (json.loads(str(arrays.pop(k))) for k in ('rows','lines'))
-            return [(row, _judged(row, i, arrays, lines[i], leans) if known else None) for i,(row,known,leans) in enumerate(rows)]
+            with np.load(self._file(size, y), allow_pickle=False) as f: told, flat = json.loads(str(f['told'])), f['flat']
+            ends = np.cumsum([math.prod(s) for s in told['shapes'].values()], dtype=int)
+            arrays = {k: a.reshape(s) for (k,s),a in zip(told['shapes'].items(), np.split(flat, ends))}
+            return [(row, _judged(row, i, arrays, told['lines'][i], leans) if known else None) for i,(row,known,leans) in enumerate(told['rows'])]
         except Exception: return None
 
 def _judged(row, i, arrays, lines, leans):
@@ -246,8 +249,9 @@ class Work:
 
     def on_strip(self, block, ground, readable):
         "Note which ground is none, and which could not be read."
-        self.ground, self.unread = self.ground+int(ground.sum()), self.unread+int((ground & ~readable).sum())
         good = ground & readable
+        n = np.count_nonzero(ground)
+        self.ground, self.unread = self.ground+n, self.unread+n-np.count_nonzero(good)
         if not good.all(): self.bands.add(block, np.where(good, 0, IGNORED).astype(np.uint8))
 
     def ask(self, count):

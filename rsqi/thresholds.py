@@ -353,11 +353,10 @@ _STEP = 8 # Grey levels: as far from mean grey its rim is
 
 def _grey(block, valid, square=16):
     "Yield components of mean grey that hold a whole square, as `_lost` does"
-    far = cv2.absdiff(block, np.full_like(block, 128)).max(2)
-    grey = ((far==0)&valid).view(np.uint8)
+    grey = cv2.inRange(block, (128,)*3, (128,)*3)*valid
     calm = cv2.erode(grey, np.ones((square,square), np.uint8), borderValue=0)>0
     if not calm.any(): return
-    labels = cv2.connectedComponents(grey)[1]
+    far, labels = cv2.absdiff(block, np.full_like(block, 128)).max(2), cv2.connectedComponents(grey)[1]
     filled = np.isin(labels, np.unique(labels[calm])).view(np.uint8)
     n, labels = cv2.connectedComponents(filled)
     rim, _, seen = _ring(labels.astype(np.uint16), filled, far, valid, 4, n)
@@ -365,9 +364,9 @@ def _grey(block, valid, square=16):
 
 def _lost(block, valid):
     "Yield the components that may be lost: their labels, and for each how hard its edge is: 1 lost, 0 natural"
-    r,g,b = cv2.split(block)
-    for far in cv2.max(cv2.max(r,g),b), 255-cv2.min(cv2.min(r,g),b):
-        if ((far==0)&valid).any(): yield _losses((far==0)&valid, far, valid)
+    for value in (v for v in (0,255) if v in (block.min(), block.max())):
+        extreme = (cv2.inRange(block, (value,)*3, (value,)*3)>0)&valid
+        if extreme.any(): yield _losses(extreme, cv2.reduce((block^np.uint8(value)).reshape(-1,3), 1, cv2.REDUCE_MAX).reshape(valid.shape), valid)
     if min(valid.shape)>=_SMALLEST: yield from _grey(block, valid)
 
 @detector('pixel_missing')
@@ -388,7 +387,7 @@ def pixel_evidence(
     odds = [-9.]
     if min(valid.shape)>=_SMALLEST and valid.any():
         for planes,v in zip(_both_ways(block), (valid, valid.T)):
-            if 'stripe_noise' not in ruled_out: odds += [o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()]
+            if 'stripe_noise' not in ruled_out: odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.))
             odds += [_RESTLESS]*bool((_restless(planes)[:,None]&v).any())
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
     others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default')!='default'}
