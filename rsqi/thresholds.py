@@ -278,9 +278,10 @@ def _independent(offset):
     echo = echo/np.maximum(echo[:,:1], 1e-6)*(np.cumsum(echo<0, 1)>0)
     return (echo.max(1)<=_ECHO) & (soft<=_SOFT)
 
-def _restless(planes):
+def _restless(block):
     "Which rows have an offset of their own, in a block where many do, (h,) bool"
-    cells = np.stack([cv2.resize(p, (max(p.shape[1]//8, 1), p.shape[0]), interpolation=cv2.INTER_AREA) for p in planes]).astype(np.float32)
+    r,g,b = cv2.split(cv2.resize(block, (max(block.shape[1]//8, 1), len(block)), interpolation=cv2.INTER_AREA).astype(np.float32))
+    cells = np.stack([g, (r-g)/2, (b-g)/2])
     jump, off = np.diff(cells, axis=1, prepend=cells[:,:1]), _OFF
     def often(rows): return np.maximum.reduceat(rows, range(0, rows.shape[1], 16), 1).mean(1)>=.45
     some = often(np.maximum((jump>0).mean(2), (jump<0).mean(2))>=.8)            # in most blocks nothing is left
@@ -310,10 +311,10 @@ _SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds (3), pixels
 def _stripes(block, valid):
     "Lines that no lens could have made: lying, upright, and beside such ones slanting; and rows and columns with an offset of their own"
     if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
-    def lying(planes, v):
+    def lying(block, planes, v):
         runs, odds = _judge(planes)
-        return _paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v) | _restless(planes)[:,None]&v
-    across, along = map(lying, _both_ways(block), (valid, valid.T))
+        return _paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v) | _restless(block)[:,None]&v
+    across, along = map(lying, (block, cv2.transpose(block)), _both_ways(block), (valid, valid.T))
     return across|along.T|_slanting(_planes(block), valid) if across.any() or along.any() else across
 
 # %% ../nbs/20_thresholds.ipynb #eec691d4
@@ -386,9 +387,9 @@ def pixel_evidence(
     edges = [hard.max() for _,hard in _lost(block, valid)]
     odds = [-9.]
     if min(valid.shape)>=_SMALLEST and valid.any():
-        for planes,v in zip(_both_ways(block), (valid, valid.T)):
-            if 'stripe_noise' not in ruled_out: odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.))
-            odds += [_RESTLESS]*bool((_restless(planes)[:,None]&v).any())
+        for planes,v in zip(_both_ways(block), (valid, valid.T)) if 'stripe_noise' not in ruled_out else ():
+            odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.))
+        for rows,v in ((_restless(block), valid), (_restless(cv2.transpose(block)), valid.T)): odds += [_RESTLESS]*bool((rows[:,None]&v).any())
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
     others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default')!='default'}
     return said | {k: float(k not in ruled_out and detect(k, block, valid, m).any()) for k,m in others.items()}
