@@ -65,7 +65,7 @@ def _missing_as_published(block, valid):
 def _stripes_as_published(block, valid):
     "Long thin components of either side of Otsu's threshold, in any channel"
     (h,s,v), found = cv2.split(cv2.cvtColor(block, cv2.COLOR_RGB2HSV)), np.zeros(valid.shape, bool)
-    for channel in cv2.split(cv2.cvtColor(cv2.merge([h, cv2.add(s, 100), v]), cv2.COLOR_HSV2RGB)):
+    for channel in cv2.split(cv2.cvtColor(cv2.merge([h, cv2.add(s, np.full_like(s, 100)), v]), cv2.COLOR_HSV2RGB)):
         for side in cv2.THRESH_BINARY, cv2.THRESH_BINARY_INV:
             _, mask = cv2.threshold(channel, 0, 255, side+cv2.THRESH_OTSU)
             _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
