@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import NamedTuple
 from .taxonomy import default_taxonomy
 from .grid import Block
-from .classifier import hear, seam_maps, sigmoid
+from .classifier import detectors_for, hear, seam_maps, sigmoid, widened
 from .segmenter import decide, from_steps
 from .fusion import fuse, heard_below
 from .thresholds import detect
@@ -266,7 +266,7 @@ def _byte(p): return np.uint8(round(float(np.clip(p, 0, 1))*255))
 # %% ../nbs/35_judge.ipynb #aa5db101
 SURE_SEAM   = .1                        # Probability of block and line together from which a line is marked
 LEAST_SEAM  = dict(delta_e=1.5, px=1.)  # Strength below which a line is nothing, CIE76 and pixels of the block
-UNMEASURED  = .73                       # Confidence from which a line is a misalignment though no shift along it explains the break
+UNMEASURED  = dict(px=.73)              # Confidence (log-odds of 1) from which a line counts though its strength could not be measured; a colour step always can
 
 def seams_of(p, look, window):
     "Return layers and seam lines of the boundary defects that are found."
@@ -278,7 +278,7 @@ def seams_of(p, look, window):
         if defect is None: continue
         sure, strength = p[defect.value-1]*seam.confidence, seam.delta_e if defect.unit=='delta_e' else abs(seam.offset_px)
         told = strength>=LEAST_SEAM[defect.unit]
-        if sure<SURE_SEAM or not told and (defect.unit!='px' or seam.confidence<UNMEASURED): continue
+        if sure<SURE_SEAM or not told and seam.confidence<UNMEASURED.get(defect.unit, 2): continue
         layers.append(Layer((band(seam, window.image.shape[:2])*defect.value).astype(np.uint8), _byte(sure)))
         at = np.asarray(seam.line, float)*window.shrink+(window.block.y, window.block.x)
         if told: found.append(SeamLine(defect.value, at, float(strength*(1 if defect.unit=='delta_e' else window.shrink))))
@@ -295,8 +295,9 @@ def judge(
     "Say what a block holds, and where."
     ground = window.ground & window.readable
     look = cache(partial(search, window.image, ground, seam_maps(lines)))
-    labels = hear(labels, lines, window.image, ground, window.shrink==1, look, config.methods)
+    methods = detectors_for(widened(labels), config.methods)
+    labels = hear(labels, lines, window.image, ground, window.shrink==1, look, methods)
     p = np.round(sigmoid(labels), 6) # as it is written down, so that a resumed inspection goes on the same way
     layers, found = seams_of(p, look, window)
     drawn = regions_of(labels, regions, config.alpha, config.t)
-    return Judged(p, (drawn, *layers, *pixels_of(p, window, config.methods)), found, leaning(labels, regions, drawn, config.alpha, config.t))
+    return Judged(p, (drawn, *layers, *pixels_of(p, window, methods)), found, leaning(labels, regions, drawn, config.alpha, config.t))

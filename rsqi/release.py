@@ -10,7 +10,7 @@ __all__ = ['VOICES', 'PRICES', 'f1_at', 'worth', 'threshold', 'slope', 'answers'
 import cv2
 import numpy as np
 from .taxonomy import default_taxonomy
-from .fusion import fuse
+from .fusion import fuse, heard_below
 from .metrics import Confusion
 from .crops import Supply
 from .classifier import hear_lines, seam_maps
@@ -100,7 +100,7 @@ def _beside_a_line(z, truth, clean, line, price):
 def caution(labels, regions, truth, config=Config(), steps=(-.8,-.4,0.,.4,.8,1.2,1.6,2.)):
     "Return what to take off each region logit (6,), chosen one after another for the best mean IoU after fusion."
     off = np.zeros(6)
-    fused = fuse(regions.astype(np.float32), labels, config.alpha, config.t)
+    fused = fuse(regions.astype(np.float32), labels, config.alpha, heard_below(config.alpha, config.t))
     def miou(off):
         shifted = fused-np.r_[0., off].astype(np.float32)[None,:,None,None]
         return Confusion(7).add(shifted.argmax(1), truth).miou

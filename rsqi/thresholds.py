@@ -70,8 +70,7 @@ def _stripes_as_published(block, valid):
             _, mask = cv2.threshold(channel, 0, 255, side+cv2.THRESH_OTSU)
             _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
             aspect = stats[:,cv2.CC_STAT_WIDTH]/np.maximum(stats[:,cv2.CC_STAT_HEIGHT], 1)
-            thin = (aspect>5)|(aspect<.2)
-            thin[0] = False
+            thin = ((aspect>5)|(aspect<.2)) & (np.arange(len(aspect))>0)
             found |= thin[labels]
     return found
 
@@ -130,8 +129,7 @@ def _stuck(green, length=8, differ=6):
     jump = np.zeros(green.shape, bool)
     jump[1:] = cv2.absdiff(green[1:], green[:-1])>differ
     for k in 1,2,3:
-        y,x = np.divmod(np.flatnonzero(flat[3:-k-2]&jump[3:-k-2]&jump[k+3:-2]), green.shape[1])
-        y += 3
+        y,x = np.divmod(np.flatnonzero(flat[3:-k-2]&jump[3:-k-2]&jump[k+3:-2])+3*green.shape[1], green.shape[1])
         around = (x[:,None]+np.arange(-4,5)).clip(0, green.shape[1]-1)
         enough = (jump[y[:,None],around]&jump[y[:,None]+k,around]).sum(1)>=7
         hits.append(np.stack([np.full(enough.sum(), k), y[enough], x[enough]], 1))
@@ -235,17 +233,13 @@ def _constancy(green):
 _WEIGHTS = dict(contrast=1.8, length=1.55, softness=-5.42, ghosts=-2.25, colour=2.4, thickness=-.93, constancy=-2.05)
 _BIAS = -4.54
 
-def _log_odds(marks):
-    "Log-odds that runs with `marks` (N,7) are noise"
-    return marks @ np.array([*_WEIGHTS.values()]) + _BIAS
-
 # %% ../nbs/20_thresholds.ipynb #b6712d79
 def _judge(planes):
     "Runs along rows as (width,row,first,last+1), with their log-odds, surest first"
     runs = _candidates(planes)
     if not len(runs): return runs, np.zeros(0)
     marks, first, last, worth = _marks(planes, runs)
-    runs, odds = np.c_[runs[:,:2], first, last][worth], _log_odds(marks[worth])
+    runs, odds = np.c_[runs[:,:2], first, last][worth], marks[worth]@np.array([*_WEIGHTS.values()])+_BIAS
     order = np.argsort(-odds)
     return runs[order], odds[order]
 
@@ -266,7 +260,7 @@ def _both_ways(block):
 
 # %% ../nbs/20_thresholds.ipynb #d27f68e5
 _ECHO, _SOFT = .42, .05 # Largest autocorrelation of independent rows after its first fall, and of their steps
-_RESTLESS = 3. # Log-odds that such rows are noise
+_RESTLESS, _ENOUGH = 3., 200 # Log-odds that such rows are noise; rows and columns below which a street may look like them
 _OFF = np.float32([6,3.75,3.75]) # Offset from which a row is marked: green, (R-G)/2, (B-G)/2
 
 def _independent(offset):
@@ -278,9 +272,12 @@ def _independent(offset):
     echo = echo/np.maximum(echo[:,:1], 1e-6)*(np.cumsum(echo<0, 1)>0)
     return (echo.max(1)<=_ECHO) & (soft<=_SOFT)
 
-def _restless(block):
-    "Which rows have an offset of their own, in a block where many do, (h,) bool"
-    r,g,b = cv2.split(cv2.resize(block, (max(block.shape[1]//8, 1), len(block)), interpolation=cv2.INTER_AREA).astype(np.float32))
+def _restless(block, valid):
+    "Which rows have an offset of their own, in a block where many do, (h,) bool; a row that is not ground repeats the one above"
+    good = valid.mean(1)>=.9
+    if min(valid.shape)<_ENOUGH or good.mean()<.5: return np.zeros(len(block), bool)
+    above = np.maximum.accumulate(np.where(good, np.arange(len(good)), good.argmax()))
+    r,g,b = cv2.split(cv2.resize(block, (block.shape[1]//8, len(block)), interpolation=cv2.INTER_AREA)[above].astype(np.float32))
     cells = np.stack([g, (r-g)/2, (b-g)/2])
     jump, off = np.diff(cells, axis=1, prepend=cells[:,:1]), _OFF
     def often(rows): return np.maximum.reduceat(rows, range(0, rows.shape[1], 16), 1).mean(1)>=.45
@@ -290,7 +287,7 @@ def _restless(block):
     step, off = step[some], off[some]
     level = np.pad(np.cumsum(step, 1), ((0,0),(20,20)), 'edge')
     offset = level[:,20:-20]-np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
-    return ((abs(offset)>=off[:,None]) & _independent(offset)[:,None]).any(0)
+    return ((abs(offset)>=off[:,None]) & _independent(offset)[:,None]).any(0) & good
 
 # %% ../nbs/20_thresholds.ipynb #5975dbf4
 def _slanting(planes, valid):
@@ -305,17 +302,21 @@ def _slanting(planes, valid):
         found[y[drawn],x[drawn]] = True
     return found
 
-_SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds (3), pixels
+_SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds of the surest line, its companions, slanting ones; least edge of a block, pixels
+
+@detector('stripe_noise', 'rows')
+def _rows(block, valid):
+    "Rows and columns with an offset of their own, and no lines"
+    return _restless(block, valid)[:,None]&valid | _restless(cv2.transpose(block), valid.T)&valid
 
 @detector('stripe_noise')
 def _stripes(block, valid):
     "Lines that no lens could have made: lying, upright, and beside such ones slanting; and rows and columns with an offset of their own"
     if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
-    def lying(block, planes, v):
-        runs, odds = _judge(planes)
-        return _paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v) | _restless(block)[:,None]&v
-    across, along = map(lying, (block, cv2.transpose(block)), _both_ways(block), (valid, valid.T))
-    return across|along.T|_slanting(_planes(block), valid) if across.any() or along.any() else across
+    across, along = (_paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v)
+                     for planes,v in zip(_both_ways(block), (valid, valid.T)) for runs,odds in [_judge(planes)])
+    found = across|along.T|_rows(block, valid)
+    return found|_slanting(_planes(block), valid) if found.any() else found
 
 # %% ../nbs/20_thresholds.ipynb #eec691d4
 def _grown(mask, by):
@@ -350,10 +351,15 @@ def _losses(extreme, far, valid):
 
 _HARD = .7           # Share of the outer contrast that the rim of lost data has at least
 _SPECK, _BLANK = 8, 10_000 # Pixels: a speck has at most, a blank area at least
-_STEP = 8 # Grey levels: as far from mean grey its rim is
+_STEP, _LAID = 8, .4 # Grey levels that the rim of a filling differs by; share of its outline on a lattice, of a disc a fifth
+
+def _laid(mask, cell=8):
+    "Which share of the outline of a mask lies on one lattice of cells, 0-1; 1 where the mask has no outline"
+    edges = np.nonzero(mask[1:]!=mask[:-1])[0], np.nonzero(mask[:,1:]!=mask[:,:-1])[1]
+    return sum(np.bincount(e%cell, minlength=1).max() for e in edges)/sum(map(len, edges)) if sum(map(len, edges)) else 1.
 
 def _grey(block, valid, square=16):
-    "Yield components of mean grey that hold a whole square, as `_lost` does"
+    "Yield components of mean grey that hold a whole square, as `_lost` does; they are told by their straight outlines"
     grey = cv2.inRange(block, (128,)*3, (128,)*3)*valid
     calm = cv2.erode(grey, np.ones((square,square), np.uint8), borderValue=0)>0
     if not calm.any(): return
@@ -361,18 +367,18 @@ def _grey(block, valid, square=16):
     filled = np.isin(labels, np.unique(labels[calm])).view(np.uint8)
     n, labels = cv2.connectedComponents(filled)
     rim, _, seen = _ring(labels.astype(np.uint16), filled, far, valid, 4, n)
-    yield labels, ((seen==0)|(rim>=_STEP))*(np.arange(n)>0)
+    yield labels, ((seen==0)|(rim>=_STEP))*[k>0 and _laid(labels==k)>=_LAID for k in range(n)]
 
 def _lost(block, valid):
     "Yield the components that may be lost: their labels, and for each how hard its edge is: 1 lost, 0 natural"
-    for value in (v for v in (0,255) if v in (block.min(), block.max())):
+    for value in {0,255} & {int(block.min()), int(block.max())}:
         extreme = (cv2.inRange(block, (value,)*3, (value,)*3)>0)&valid
         if extreme.any(): yield _losses(extreme, cv2.reduce((block^np.uint8(value)).reshape(-1,3), 1, cv2.REDUCE_MAX).reshape(valid.shape), valid)
     if min(valid.shape)>=_SMALLEST: yield from _grey(block, valid)
 
 @detector('pixel_missing')
 def _missing(block, valid):
-    "Pure black, pure white or filled pixels with an edge that no lens could have made"
+    "Pure black or white pixels with an edge that no lens could have made, and what a decoder has filled"
     return np.any([np.zeros_like(valid), *((hard>=_HARD)[labels] for labels,hard in _lost(block, valid))], 0)
 
 # %% ../nbs/20_thresholds.ipynb #9985583d
@@ -380,16 +386,14 @@ def pixel_evidence(
     block,      # (h,w,3) u8
     valid=None, # (h,w) bool, ground that counts; None for all of it
     methods={}, # {defect: method}, where it is not the default
-    ruled_out=(), # Defects that a network rules out: of stripe noise only restless rows are looked for, of others nothing
 ): # {defect: 0-1}
     "Say how strongly `block` itself speaks for each pixel defect"
     block, valid = _checked(block, valid)
-    edges = [hard.max() for _,hard in _lost(block, valid)]
-    odds = [-9.]
+    edges, odds, how = [hard.max() for _,hard in _lost(block, valid)], [-9.], methods.get('stripe_noise', 'default')
     if min(valid.shape)>=_SMALLEST and valid.any():
-        for planes,v in zip(_both_ways(block), (valid, valid.T)) if 'stripe_noise' not in ruled_out else ():
+        for planes,v in zip(_both_ways(block), (valid, valid.T)) if how=='default' else ():
             odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.))
-        for rows,v in ((_restless(block), valid), (_restless(cv2.transpose(block)), valid.T)): odds += [_RESTLESS]*bool((rows[:,None]&v).any())
+        if how in ('default','rows') and _rows(block, valid).any(): odds.append(_RESTLESS)
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
-    others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default')!='default'}
-    return said | {k: float(k not in ruled_out and detect(k, block, valid, m).any()) for k,m in others.items()}
+    others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default') not in ('default','rows')}
+    return said | {k: float(detect(k, block, valid, m).any()) for k,m in others.items()}
