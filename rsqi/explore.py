@@ -333,7 +333,8 @@ class TuneDesk:
                                    controls=controls_of(i, tuner.lang), verdict=told_verdict(i.verdict))
         self.panel.on_msg(self.hear)
         self.moved, self.lock, self.panel.busy, self.box = 0., threading.Lock(), True, side_by_side(self.viewer, self.panel)
-        self.thin = Thin()
+        self.thin, self.open = Thin(), True
+        for w in (self.viewer, self.box): w.observe(self.close, 'comm') # which it loses when it is closed
         threading.Thread(target=self.work, daemon=True).start()
         tuner.wanted.set()
 
@@ -352,16 +353,26 @@ class TuneDesk:
             if alone: self.tuner.live.ahead()
 
     def work(self):
-        "Judge the scene whenever something has changed."
+        "Judge the scene whenever something has changed, until the widgets are closed."
         from rsqi.viewer import noting
-        try: self.viewer.add_layer('mask', self.tuner.live, '掩膜' if self.tuner.lang=='zh' else 'Mask', 'defects', .55)
-        except (ValueError, OSError) as e: self.viewer.note, self.panel.busy = ' '.join(str(e).split())[:160], False; return
         while self.tuner.wanted.wait():
             self.tuner.wanted.clear()
+            if not self.open: return
             if self.still_moves(): continue
-            with noting(self.viewer):
+            with noting(self.viewer, ('judging failed', '判定失败')):
+                live, there = self.tuner.live, {l['id'] for l in self.viewer.layers}
+                if not self.open: return # closed while that was read
+                if 'mask' not in there: self.viewer.add_layer('mask', live, '掩膜' if self.tuner.lang=='zh' else 'Mask', 'defects', .55)
                 if made := self.tuner.judge(patient=False): self.show(made)
             with self.lock: self.panel.busy = self.tuner.wanted.is_set() # whatever went wrong, nobody waits for it
+
+    def close(self, _=None):
+        "Close the widgets and end the thread, so that the replay can be forgotten."
+        self.open = False
+        self.tuner.wanted.set()
+        self.panel.on_msg(self.hear, remove=True)
+        for w in (self.viewer, self.box): w.unobserve(self.close, 'comm')
+        for w in (self.viewer, self.box, self.panel): w.close()
 
     def still_moves(self, quiet=.1, most=.8):
         "Leave the processor to the view until its tiles are served; return whether the slider has moved again meanwhile."

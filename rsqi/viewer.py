@@ -109,13 +109,12 @@ def defect_table():
 def asset(name): return (files('rsqi')/'templates'/name).read_text(encoding='utf-8')
 
 @contextmanager
-def noting(viewer):
+def noting(viewer, failed=('a message could not be understood', '无法理解该消息')): # What to say of what is no refusal, en and zh
     "Whatever goes wrong with a message becomes one line on a widget, which lives on."
     try: yield
     except Exception as e:
         said = ' '.join(str(e).split())[:160]
-        strange = '无法理解该消息' if viewer.lang=='zh' else 'a message could not be understood'
-        viewer.note = said if isinstance(e, (ValueError, OSError)) and said else f'{strange} ({type(e).__name__}: {said})'[:160]
+        viewer.note = said if isinstance(e, (ValueError, OSError)) and said else f'{failed[viewer.lang=="zh"]} ({type(e).__name__}: {said})'[:160]
 
 class Viewer(anywidget.AnyWidget):
     "A scene to look at, with masks and findings over it."
@@ -208,7 +207,7 @@ class Viewer(anywidget.AnyWidget):
             self.answered = perf_counter()
 
     def close(self):
-        for source in self._sources.values(): getattr(source, 'close', lambda: None)()
+        while self._sources: getattr(self._sources.popitem()[1], 'close', lambda: None)()
         super().close()
 
 def _facts(scene):
@@ -356,16 +355,16 @@ class LiveMask:
 
     def _coarse(self, step):
         "Return the whole scene under the choices of the moment, one value for each `step` pixels."
-        choices = self.choices
-        if self.coarse[0]!=(asked := (choices.alpha, choices.t, step)):
+        choices, made = self.choices, self.coarse
+        if made[0]!=(asked := (choices.alpha, choices.t, step)):
             (H,W), c = self.replay.shape, self.base.CELL
             if step not in self.below: self.below[step] = reduced(self.base.small, step//c)
             whole, shape, said = Block(0, 0, H, W), (-(-H//step), -(-W//step)), self.replay.said(choices)
             painting = self.paintings.setdefault(step, Painting(shape))
             with painting.lock:
                 painting.paint(outcomes(said), lambda n,i: self._sketch(said[n], i, whole, shape, step))
-                self.coarse = asked, self._laid((painting.painted & 255).astype(np.uint8), self.below[step])
-        return self.coarse[1]
+                self.coarse = made = asked, self._laid((painting.painted & 255).astype(np.uint8), self.below[step])
+        return made[1]
 
     def _laid(self, painted, other):
         "Lay region defects over seams, and pixel defects over both."

@@ -99,6 +99,20 @@ def test_what_is_drawn_anew_is_all_that_changes(found, cell, tmp_path):
         assert np.array_equal(mask, wanted) and len(findings)>2
         assert told(findings)==told(_at_scene(outlined, one))
 
+@pytest.mark.parametrize('drag', [(0, 500, 1000, 3000), (0, 3000, 3000)])
+def test_a_size_that_is_dragged(found, drag, tmp_path):
+    "What was begun for sizes in between and given up is done for the last one, though no cell has changed."
+    one = Replay(found, cell=4)
+    first, *between, last = (choices_of(found, alpha=np.inf, t=.5, smallest=dict.fromkeys(default_taxonomy().keys, n)) for n in drag)
+    def overtaken(): raise Overtaken
+    many = len(one.regions(first)[1])
+    for choices in between:
+        with pytest.raises(Overtaken): one.regions(choices, overtaken)
+    mask, findings = one.regions(last)
+    wanted, outlined = whole_scene(one, last, tmp_path)
+    assert np.array_equal(mask, wanted) and 2<len(findings)<many
+    assert told(findings)==told(_at_scene(outlined, one))
+
 def whole_scene(replay, choices, folder):
     "Mask and findings in cells, the long way."
     bands = Bands(replay.small, table_of(choices.smallest, replay.cell))

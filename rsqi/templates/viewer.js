@@ -133,7 +133,7 @@ function render({model, el: host}) {
   function redraw() { if (!dirty && !gone) { dirty = true; requestAnimationFrame(paint); } }
   function paint() {
     dirty = false;
-    if (gone || !view || !W) return;
+    if (gone || !view || !W || !H) return;
     ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
     ctx.fillStyle = '#10161d'; ctx.fillRect(0, 0, W, H);
     const cut = sides() ? model.get('swipe') * W : null;
