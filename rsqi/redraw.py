@@ -297,7 +297,7 @@ class Redrawn(Painting):
         value, area = self.blobs[:,4], self.blobs[:,5]
         flips = (area>=self.fewest[value])!=(area>=fewest[value])
         self.dirty |= covered(self.blobs[flips,:4], self.dirty.shape)
-        for y0,x0,y1,x1 in self.blobs[flips,:4]: self.changed[y0:y1,x0:x1] = True # though this is given up
+        for y0,x0,y1,x1 in self.blobs[flips,:4]: self.changed[y0:y1,x0:x1] = True # until a call is not given up
         self.fewest = fewest
         gone = touching(self.dirty, self.blobs[:,:4])
         active = self.dirty | covered(self.blobs[gone,:4], self.dirty.shape)
