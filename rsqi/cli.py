@@ -57,7 +57,7 @@ def inspect_options(p):
 
 def page_options(p, either=None):
     "Add what is asked of a page; `either` is a group where it may be left out instead."
-    p.add_argument('--lang', choices=('en','zh'), default='en', help='language the report opens in; inspect tells its reasons in it too')
+    p.add_argument('--lang', choices=('en','zh'), default='en', help='language the report opens in, and that inspect tells its reasons in')
     (either or p).add_argument('--pdf', action='store_true', help='print it as report.pdf too; needs Chromium or Chrome')
     if either: either.add_argument('--no-report', action='store_true', help='leave report.html out')
     for name in 'inspector', 'organisation': p.add_argument(f'--{name}', default='', metavar='NAME', help='name in the box to be signed')

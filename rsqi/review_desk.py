@@ -98,7 +98,7 @@ def replay_options(p):
     p.add_argument('dir', help='an inspection folder made with --keep-logits')
     p.add_argument('--fusion', choices=(*PRESETS,'custom'), help='preset of Eq. 3')
     p.add_argument('--alpha', type=number, metavar='A', help='weight of the classifier, 0 to inf')
-    p.add_argument('--t', type=number, metavar='T', help='probability below which it is added, 0 to inf')
+    p.add_argument('--t', type=number, metavar='T', help='probability below which it is added, 0 to inf (no more than 0.5 counts where alpha is inf)')
     p.add_argument('--policy', metavar='NAME|FILE', help='scoring policy')
     p.add_argument('--sure', type=number, metavar='P', help='least confidence of a finding that counts, 0 to 1')
     p.add_argument('--json', action='store_true', help='print the verdict as one JSON line and nothing else')
