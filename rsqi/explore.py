@@ -13,7 +13,7 @@ from .corrections import correct, corrections_of, outline_of, rescored, reviewed
 from .inspection import Inspection
 from .pyramid import place_of
 from .refusals import Refused
-from .replay import Overtaken, Replay, choices_of, controls_of, judged_again, stored, value_of
+from .replay import Overtaken, Replay, choices_of, controls_of, judged_again, replaced, stored, value_of
 from .taxonomy import default_taxonomy
 from .worth import worth_looking
 
@@ -280,7 +280,7 @@ class Tuner:
     def set(self, **choices):
         "Change choices; a None takes one back."
         with self.lock:
-            merged = self.chosen | choices
+            merged = replaced(self.chosen, choices, self.live.choices)
             for k in ('sure','smallest'):
                 if isinstance(choices.get(k), dict): merged[k] = (self.chosen.get(k) or {}) | choices[k]
             chosen = {k: v for k,v in merged.items() if v is not None}
