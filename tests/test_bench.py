@@ -36,6 +36,8 @@ def test_a_rival_is_timed_by_role(monkeypatch):
     ratio = bench.against(took, sizes, dict(network_s=.01))['ratio_networks']
     assert ratio['0.0']<ratio['0.3']<ratio['1.0']
     assert ratio['1.0']==pytest.approx(100*(took['classifier']+took['segmenter']))
+    same, once = took['same_engine'], bench.against(took, sizes, dict(network_s=.01))['ratio_same_engine']
+    assert 0<min(same.values()) and once['1.0']==pytest.approx(100*sum(same.values()))
 
 def test_the_arithmetic_of_a_known_graph(tmp_path):
     "a convolution, a grouped one and a matrix product, counted by hand"
