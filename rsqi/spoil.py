@@ -18,7 +18,7 @@ from typing import NamedTuple
 from . import __version__
 from .raster import gdal_env
 from .scene import Scene
-from .show import qgis_style
+from .show import qgis_mask_style, qgis_style
 from .taxonomy import IGNORED, default_taxonomy
 from .fields import highest
 from .simulate import Severity, severity, summed
@@ -199,12 +199,12 @@ def truth_frame(truths, crs, transform):
     return frame[[*FIELDS, 'geometry']]
 
 def write_truths(folder, frame):
-    "Write `defects.shp` with its companions and a QGIS style."
+    "Write `defects.shp` with its companions, and QGIS styles of it and of the mask."
     write_layer(frame, folder/'defects.shp', driver='ESRI Shapefile', encoding='UTF-8')
-    (folder/'defects.qml').write_text(qgis_style(), encoding='utf-8')
+    for name,style in (('defects.qml', qgis_style), ('mask.qml', qgis_mask_style)): (folder/name).write_text(style(), encoding='utf-8')
 
 # %% ../nbs/47_spoil.ipynb #908f29ae
-NAMES = {'simulation.json', 'defective.tif', 'mask.tif', *(f'defects.{e}' for e in 'shp dbf shx prj cpg qml'.split())}
+NAMES = {'simulation.json', 'defective.tif', 'mask.tif', 'mask.qml', *(f'defects.{e}' for e in 'shp dbf shx prj cpg qml'.split())}
 KIND = 'simulation', '|'.join(map(re.escape, NAMES)), 'simulation.json' # See `rsqi.refusals.admit`
 
 # %% ../nbs/47_spoil.ipynb #30102470
