@@ -159,7 +159,7 @@ def _flops(config):
 RIVALS = dict(paper=(('classifier','swinv2_base_window16_256'), ('segmenter','segformer-b5'))) # --against NAME
 
 def rivals_cost(name, most=20, edge=512):
-    "Time the networks of a rival in torch, and in OpenVINO as ours is run; seconds of processor a block."
+    "Time the networks of a rival on one core, in torch and in OpenVINO as ours is run; seconds of processor a block."
     import torch
     from rsqi.zoo import new_net
     torch.set_num_threads(1)
@@ -223,9 +223,9 @@ def against(rivals, sizes, parts, shares=(0., .3, 1.)):
     "Return how many times longer a rival's networks take, by the share of blocks that its segmenter is asked about."
     n = sizes[-1]['blocks']
     each, same = ({str(s): n*(took['classifier']+s*took['segmenter']) for s in shares} for took in (rivals, rivals['same_engine']))
-    times = lambda seconds, ours: {s: t/ours for s,t in seconds.items()}
-    return dict(rivals, blocks=n, seconds=each, ratio_networks=times(each, n*parts['network_s']), ratio_inspection=times(each, sizes[-1]['cpu']),
-                ratio_same_engine=times(same, n*parts['network_s']))
+    return dict(rivals, blocks=n, seconds=each, ratio_networks={s: t/(n*parts['network_s']) for s,t in each.items()},
+                ratio_same_engine={s: t/(n*parts['network_s']) for s,t in same.items()},
+                ratio_inspection={s: t/sizes[-1]['cpu'] for s,t in each.items()})
 
 # %% ../nbs/75_bench.ipynb #15acaaaa
 def bench(
@@ -276,8 +276,9 @@ def lines(found):
     if (a := found['against']):
         yield f"against {a['classifier_name']} and {a['segmenter_name']} in torch:"
         for s,r in a['ratio_networks'].items():
+            same = f"{a['ratio_same_engine'][s]:.1f} times"
             whole = f"{a['ratio_inspection'][s]:.1f} times the whole inspection"
-            yield f"  {float(s):4.0%} of blocks segmented: {a['seconds'][s]:.0f} s, {r:.1f} times our network ({a['ratio_same_engine'][s]:.1f} times in the same engine), {whole}"
+            yield f"  {float(s):4.0%} of blocks segmented: {a['seconds'][s]:.0f} s, {r:.1f} times our network ({same} in the same engine), {whole}"
 
 def plot(found):
     "Draw time, memory and stages; return the figure."

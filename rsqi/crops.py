@@ -106,8 +106,7 @@ def _series(paths):
     return [(p, min(clear, key=lambda c: abs(_day(c)-_day(p)))) for p in paths if p.stem.endswith(('_thin','_cloud','_hazy'))]
 
 def _day(path):
-    year, month, day = map(int, path.stem.split('_')[0].split('-'))
-    return (year*12+month)*30+day
+    return sum(int(n)*days for n,days in zip(path.stem.split('_')[0].split('-'), (360,30,1)))
 
 def difference(
     cloudy,  # (h,w,3) u8
@@ -204,8 +203,7 @@ def _resized(a, size):
     return cv2.resize(a, (size,size), interpolation=how)
 
 def _turned(a, turns, flip):
-    a = np.rot90(a, turns)
-    return np.ascontiguousarray(a[:,::-1] if flip else a)
+    return np.ascontiguousarray(np.rot90(a, turns)[:,::-1 if flip else 1])
 
 # %% ../nbs/17_crops.ipynb #03b6fe4f
 MIN_PX = 40 # Region defects with fewer visible pixels in a crop are not asked for
@@ -308,7 +306,7 @@ def worn_after(image, masks, rng):
     return worn, masks
 
 # %% ../nbs/17_crops.ipynb #483c3ff5
-OUTSIDE = ORDER[:ORDER.index('cloud')+1] # Defects that are there before a picture is rendered
+OUTSIDE = ORDER[:ORDER.index('cloud')+1] # What comes no later than weather; the rest is done to the rendered picture
 
 def hurt(image, rng, bank=None):
     "Add defects in the order in which they come about, the rendering of weather between; return image and masks."
@@ -324,7 +322,6 @@ def blank(image):
     "Return the share of a crop that is pure black or pure white."
     return float(((highest(image)==0)|(lowest(image)==255)).mean())
 
-# %% ../nbs/17_crops.ipynb #969f4074
 DRAWN = .22 # Share of training grounds that are drawn land
 
 def clear_twins(root):

@@ -127,10 +127,10 @@ def choices_of(inspection, fusion=None, alpha=None, t=None, policy=None, sure=No
     return Choices(config.alpha, config.t, policy or config.policy, dict(sure or {}), dict(smallest or {}))
 
 def replaced(chosen, choices, now):
-    "Return what was chosen with some of it changed: a preset of the fusion takes the place of an own α and t, and they that of a preset."
-    own = {k for k in ('alpha','t') if choices.get(k) is not None}
-    if choices.get('fusion') and not own: chosen = {k: v for k,v in chosen.items() if k not in ('alpha','t')}
-    elif own and chosen.get('fusion') and not choices.get('fusion'): chosen = {k: v for k,v in chosen.items() if k!='fusion'}|dict(alpha=now.alpha, t=now.t)
+    "Return what was chosen with some of it changed; a preset of the fusion and an own α or t take each other's place."
+    own, preset = (any(choices.get(k) is not None for k in keys) for keys in (('alpha','t'), ('fusion',)))
+    if preset and not own: chosen = chosen|dict(alpha=None, t=None)
+    if own and chosen.get('fusion') and 'fusion' not in choices: chosen = chosen|dict(fusion=None, alpha=now.alpha, t=now.t)
     return chosen|choices
 
 def table_of(smallest, cell):

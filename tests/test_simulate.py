@@ -33,6 +33,8 @@ def whole(source, out):
     assert place==mask_place==[crs, there] and form['tiled'] and form['dtype']=='uint8' and form['compress']=='deflate'
     assert shape_of_mask['nodata']==255 and image.shape==(3,*mask.shape)
     with rasterio.open(out/'mask.tif') as f: assert all(f.colormap(1)[d.value][:3]==tuple(d.rgb) for d in TAX)
+    style = (out/'mask.qml').read_text(encoding='utf-8')
+    assert all(d.en in style for d in TAX)
     everything = Block(0, 0, *mask.shape)
     with Scene.open(source) as a, Scene.open(out/'defective.tif') as b:
         clean, ok = a.cut(everything)
