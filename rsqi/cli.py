@@ -77,7 +77,7 @@ def config_options(p):
     p.add_argument('--policy', metavar='NAME', help='scoring policy: gbt24356_like (default), area_linear, conformance or a TOML file')
     p.add_argument('--model', metavar='NAME', help='model: default, or a model folder')
     p.add_argument('--device', metavar='NAME', help='auto (default), cpu, cuda or cuda:N')
-    p.add_argument('--precision', choices=one_of['precision'], help='fp32 (default) is repeatable, bf16 about twice as fast')
+    p.add_argument('--precision', choices=one_of['precision'], help='fp32 (default) is repeatable, bf16 takes about a third less')
     p.add_argument('--memory', type=int, metavar='MB',
                    help="bounds how much of the scene is read at once: 1/96 for a strip, 1/24 for GDAL's cache, but a row "
                         "of the file's tiles at least; not the network nor its rows of blocks (default 1536)")
@@ -205,7 +205,7 @@ def simulate_options(p):
                    help='places of each defect (default: one for every 2048 x 2048 pixels); a note tells where fewer '
                         'have room or would be seen')
     p.add_argument('--out', type=named, metavar='DIR', required=True,
-                   help='folder for defective.tif, mask.tif, defects.shp and simulation.json')
+                   help='folder for defective.tif, mask.tif, defects.shp, their QGIS styles and simulation.json')
     p.add_argument('--json', action='store_true', help='print what was done as one JSON line and nothing else')
     p.add_argument('--overwrite', action='store_true', help='replace another simulation in DIR')
     p.add_argument('--quiet', action='store_true', help='no progress on stderr')

@@ -118,7 +118,7 @@ def choices_of(inspection, fusion=None, alpha=None, t=None, policy=None, sure=No
     changes = {k: v for k,v in dict(fusion=fusion, alpha=alpha, t=t).items() if v is not None}
     if changes and 'fusion' not in changes: changes = dict(dict(alpha=config.alpha, t=config.t), **changes)
     config = config.replace(**changes) if changes else config
-    if sure is not None and not isinstance(sure, dict): sure = dict.fromkeys(tax.keys, sure)
+    sure, smallest = (dict.fromkeys(tax.keys, v) if v is not None and not isinstance(v, dict) else v for v in (sure, smallest))
     for name,given,high in (('sure', sure or {}, 1), ('smallest', smallest or {}, np.inf)):
         for k,v in given.items():
             if k not in tax.keys: raise ValueError(f"{name} names no defect {k!r}; it takes {', '.join(tax.keys)}")
@@ -129,7 +129,7 @@ def choices_of(inspection, fusion=None, alpha=None, t=None, policy=None, sure=No
 def replaced(chosen, choices, now):
     "Return what was chosen with some of it changed; a preset of the fusion and an own α or t take each other's place."
     own, preset = (any(choices.get(k) is not None for k in keys) for keys in (('alpha','t'), ('fusion',)))
-    if preset and not own: chosen = chosen|dict(alpha=None, t=None)
+    if preset and not own and choices['fusion']!='custom': chosen = chosen|dict(alpha=None, t=None)
     if own and chosen.get('fusion') and 'fusion' not in choices: chosen = chosen|dict(fusion=None, alpha=now.alpha, t=now.t)
     return chosen|choices
 
