@@ -311,7 +311,7 @@ def row_of(window, p=None):
 def keep_logits(folder, window, labels, regions, lines):
     "Store what the network said of a block, small, for later replay: regions by how far they exceed the background."
     place = folder/'logits'; place.mkdir(exist_ok=True)
-    said = dict(labels=widened(labels, window.shrink==1), regions=whole_steps(regions[1:]-regions[0]), lines=whole_steps(lines))
+    said = dict(labels=widened(labels, window.shrink==1), regions=whole_steps(regions[1:]-regions[0]), lines=whole_steps(lines), law='asinh')
     b = window.block
     path = place/f'{window.size}_{b.y:08d}_{b.x:08d}.npz'
     with open(path.with_suffix('.part'), 'wb') as f: np.savez_compressed(f, **said)

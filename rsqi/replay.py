@@ -20,7 +20,7 @@ from .classifier import sigmoid
 from .config import Config
 from .grid import Block
 from .inspection import Inspection, own_doubts, small_mask, verdict
-from .segmenter import from_steps
+from .segmenter import from_steps, whole_steps
 from .polygons import Area, ground_area
 from .judge import Stack
 from .redraw import Joined, Kept, Redrawn, meeting, outcomes, sketch
@@ -94,7 +94,7 @@ def _joined(names, size, shape):
     labels, regions = np.zeros((len(names),10), np.float32), None
     for i,p in enumerate(names):
         try:
-            with np.load(p, allow_pickle=False) as f: said, map_ = f['labels'], f['regions']
+            with np.load(p, allow_pickle=False) as f: said, map_ = f['labels'], f['regions'] if 'law' in f else whole_steps((f['regions']+.5)/8) # even steps, as they were kept at first
         except Exception as e: raise Refused(f'{p} cannot be read ({type(e).__name__}); inspect again with --keep-logits --overwrite') from e
         if regions is None: regions = np.zeros((len(names), *map_.shape), np.int8)
         labels[i], regions[i] = said, map_

@@ -11,7 +11,7 @@ from rsqi.merge import Bands
 from rsqi.polygons import Area, polygonize
 from rsqi.redraw import Joined
 from rsqi.replay import Overtaken, Replay, _at_scene, choices_of, judged_again, table_of
-from rsqi.segmenter import decide, from_steps
+from rsqi.segmenter import decide, from_steps, whole_steps
 from rsqi.taxonomy import default_taxonomy
 from rsqi.viewer import COARSE, LiveMask
 
@@ -31,7 +31,7 @@ def found(tmp_path_factory):
         for x in range(0, SIDE-SIZE+1, APART):
             own = logits[:,y//4:(y+SIZE)//4,x//4:(x+SIZE)//4]
             np.savez(found.dir/f'logits/{SIZE}_{y}_{x}.npz', labels=np.r_[own.max((1,2))-7+rng.normal(size=6), [-5.]*4].astype(np.float32),
-                     regions=np.clip(np.floor(own*8), -128, 127).astype(np.int8))
+                     regions=whole_steps(own), law='asinh')
     return found
 
 def whole_block(stack, i, shift):
