@@ -15,7 +15,8 @@ from .grid import Block
 from .taxonomy import default_taxonomy
 from .metrics import Confusion, LabelCounts, bootstrap
 from .simulate import degrade
-from .crops import LINES, Sample, images_of, places, read_rgb, spoil, cut, blank, to_sample
+from .imagery import images_of, places, read_rgb
+from .crops import LINES, Sample, spoil, cut, blank, to_sample
 from .merge import Bands
 from .judge import Window, judge
 

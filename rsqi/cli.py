@@ -250,7 +250,7 @@ def dataset(args):
 # %% ../nbs/50_cli.ipynb #01a86b36
 def imagery(root, *splits):
     "Refuse a data folder without images of a split."
-    from rsqi.crops import images_of, places
+    from rsqi.imagery import images_of, places
     if not Path(root).is_dir(): raise Usage(f'{root}: no such folder; give the folder of imagery that splits.toml describes')
     for split in splits:
         if any(images_of(root, place) for place in places('ground', split)): continue

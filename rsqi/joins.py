@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['retone', 'step_across', 'two_exposures', 'patched_frame', 'graded_strips', 'shifted_side', 'shifted_frame',
-           'unadjusted_frames', 'short_lines', 'dashed_lines', 'scan_lines', 'line_cluster', 'restless_rows', 'points',
-           'clusters', 'packets', 'lost_corner']
+           'unadjusted_frames', 'frames', 'joints', 'rebalance', 'unblended', 'short_lines', 'dashed_lines',
+           'scan_lines', 'line_cluster', 'restless_rows', 'points', 'clusters', 'packets', 'lost_corner']
 
 # %% ../nbs/13_joins.ipynb #f14aa9f8
 import math
@@ -122,6 +122,45 @@ def unadjusted_frames(image, rng, strength):
     off = [np.abs(np.arange(n)[:,None]+.5-cuts).min(1, initial=np.inf) for n,cuts in ((h,ys), (w,xs))]
     largest = max(told, key=lambda t: t['offset_px'])
     return after, band(np.minimum(off[0][:,None], off[1])), dict(largest, shift=sum(t['shift'] for t in told))
+
+# %% ../nbs/13_joins.ipynb #6e4a1aa0
+def frames(shape, rng): # (h,w) int
+    "Cut a block into frames, numbered from 0: the two sides of a line, a box and its surroundings, or squares."
+    if (kind := rng.random())<.3: return (seam(shape, rng)>0).astype(int)
+    if kind<.45: return rectangle(shape, rng, rng.uniform(.15,.6)).astype(int)
+    turn, (y,x) = rng.normal(0,.02) if rng.random()<.6 else rng.uniform(0,np.pi), np.indices(shape)
+    ways = x*math.cos(turn)+y*math.sin(turn), y*math.cos(turn)-x*math.sin(turn)
+    row, column = (np.digitize(w, np.quantile(w[::8,::8], np.sort(rng.uniform(.1,.9,n)))) for w,n in zip(ways, rng.permutation([1+(rng.random()<.3), rng.integers(0,2)])))
+    return row*(column.max()+1)+column
+
+def joints(frame): # (h,w) int
+    "Mark the band along the borders of frames, (h,w) bool."
+    inside = np.ones(frame.shape, np.uint8)
+    inside[1:] &= frame[1:]==frame[:-1]
+    inside[:,1:] &= frame[:,1:]==frame[:,:-1]
+    return band(cv2.distanceTransform(inside, cv2.DIST_L2, 3))
+
+def rebalance(image, rng, strength):
+    "Return the image as another white balance would have it: warmer or colder, and as bright in the middle as at one side or not."
+    warm, green = rng.choice([-1,1])*(.04+.2*strength*rng.uniform(.2,1)), rng.normal(0, .02+.06*strength)
+    angle, (y,x) = rng.uniform(0,2*np.pi), np.indices(image.shape[:2], dtype=np.float32)/max(image.shape)-.5
+    fall = 1+rng.normal(0,.12*strength)*(x*math.cos(angle)+y*math.sin(angle))
+    return np.clip(image*np.float32([1+warm, 1+green, 1-warm])*fall[...,None].astype(np.float32), 0, 255)
+
+def unblended(image, rng, strength): # Yields (image (h,w,3) f32 after this step, mask (h,w) bool)
+    "Join frames of one ground that were neither adjusted (first step) nor balanced (second): misalignment and trace on the same lines."
+    image, frame = image.astype(np.float32), frames(image.shape[:2], rng)
+    moved, mask = image, joints(frame)
+    for i in range(1, frame.max()+1):
+        angle, size = rng.uniform(0, 2*np.pi), 2.5+strength*rng.uniform(1.5,32)
+        other = _moved(image, size*np.cos(angle), size*np.sin(angle), rng.normal(0,.6)*strength)
+        moved = np.where((frame==i)[...,None], other, moved)
+    yield moved, mask
+    toned = moved
+    for i in range(1, frame.max()+1):
+        other = (retone if rng.random()<.5 else rebalance)(moved, rng, strength)
+        toned = np.where((frame==i)[...,None], other, toned)
+    yield toned, mask
 
 # %% ../nbs/13_joins.ipynb #69fa0f7a
 def _strokes(shape, rng, count, upright=.92):

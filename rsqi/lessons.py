@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from .cli import Usage, command, count, imagery, number, positive
 from .corrections import corrections_of, reviewed, scene_of
-from .crops import LINES, MIN_PX, UNKNOWN, Sample, Supply, cut, images_of, places
+from .imagery import UNKNOWN, images_of, places
+from .crops import LINES, MIN_PX, Sample, Supply, cut
 from .dataset import read_dataset
 from .desk import instead
 from .handover import merge_corrections

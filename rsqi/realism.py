@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from pathlib import Path
 from typing import NamedTuple
-from .crops import cloud_bank, difference, images_of, read_rgb, twin_paths, visible
+from .imagery import cloud_bank, difference, images_of, read_rgb, twin_paths
+from .crops import visible
 from .simulate import cloud_with_shadow, degrade, to_bytes
 from .taxonomy import default_taxonomy
 

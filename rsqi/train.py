@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from torch import nn
-from .crops import Supply, UNKNOWN
+from .imagery import UNKNOWN
+from .crops import Supply
 from .network import Inspector, imagenet_weights
 
 # %% ../nbs/22_train.ipynb #1f5fddd4

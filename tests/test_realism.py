@@ -3,7 +3,7 @@ import csv
 import cv2, numpy as np, pytest
 import rsqi.realism as realism
 from rsqi.benchmark import graded
-from rsqi.crops import cloud_bank, places
+from rsqi.imagery import cloud_bank, places
 from rsqi.realism import (MatchedPair, TWINS, blank_pairs, boxed, clean_window, controls, fault_pairs, told_apart,
                           weather_pairs)
 from rsqi.simulate import cloud_with_shadow
