@@ -278,7 +278,12 @@ class Tuner:
         return self.judge()
 
     def set(self, **choices):
-        "Change choices; a None takes one back."
+        "Change choices; a None takes one back. The controls follow."
+        self.take(**choices)
+        if 'desk' in vars(self): self.desk.panel.controls = controls_of(self.inspection, self.lang, self.live.choices)
+
+    def take(self, **choices):
+        "Change choices as a control does, which stands there already."
         with self.lock:
             merged = replaced(self.chosen, choices, self.live.choices)
             for k in ('sure','smallest'):
@@ -347,7 +352,7 @@ class TuneDesk:
             if message.get('kind')!='set': return
             with self.lock:
                 alone, self.moved = perf_counter()-self.moved>SOON, perf_counter()
-                self.tuner.set(**value_of(message['name'], message['value']))
+                self.tuner.take(**value_of(message['name'], message['value']))
                 self.viewer.refresh('mask') # first of all: while the browser asks, its answer is worked out
                 self.viewer.note, self.panel.busy = '', True
             if alone: self.tuner.live.ahead()

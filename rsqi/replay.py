@@ -143,9 +143,9 @@ def table_of(smallest, cell):
 # %% ../nbs/86_replay.ipynb #993252d5
 TOP = 4. # α and t from which they count as infinite, on their sliders
 
-def controls_of(inspection, lang):
-    "Return the controls of a panel, dicts."
-    zh, c, tax = lang=='zh', choices_of(inspection), default_taxonomy()
+def controls_of(inspection, lang, choices=None):
+    "Return the controls of a panel, dicts; they stand at `choices`, or at those of the inspection."
+    zh, c, tax = lang=='zh', choices or choices_of(inspection), default_taxonomy()
     names = sorted(p.name[:-5] for p in (files('rsqi')/'policies').iterdir() if p.name.endswith('.toml'))
     own = [] if c.policy in names else [c.policy]
     slide = dict(kind='range', min=0, step=.05)
@@ -153,14 +153,14 @@ def controls_of(inspection, lang):
            dict(slide, name='t', label='t', max=1.05, value=min(c.t, 1.05), top='∞',
                 help='概率低于 t 的类别才由分类器修正；∞ 时全部修正。α 为 ∞ 时，t 超过 0.5 不再起作用' if zh else
                      'the classifier speaks where its probability is below t; at ∞ always. While α is ∞, raising t above 0.5 changes nothing'),
-           dict(slide, name='sure', label='最低置信度' if zh else 'confidence', max=1, value=0),
+           dict(slide, name='sure', label='最低置信度' if zh else 'confidence', max=1, value=min(c.sure.get(k, 0) for k in tax.keys)),
            dict(kind='select', name='policy', label='评分规则' if zh else 'policy', value=c.policy, options=[[n,n.replace('_',' ')] for n in [*own, *names]])]
     for name,label,more in (('sure', '各类置信度' if zh else 'Confidence by defect', dict(slide, max=1, value=0)),
                             ('smallest', '最小图斑（像素）' if zh else 'Smallest size, pixels', dict(kind='range', min=0, max=6, step=.1, log=True))):
         out.append(dict(kind='group', label=label))
         for d in tax:
-            value = {} if name=='sure' else dict(value=round(float(np.log10(1+(d.min_px if d.family=='region' else 0))), 2))
-            out.append(dict(more, name=f'{name}.{d.key}', label=getattr(d, lang), **value))
+            px = c.smallest.get(d.key, d.min_px if d.family=='region' else 0)
+            out.append(dict(more, name=f'{name}.{d.key}', label=getattr(d, lang), value=c.sure.get(d.key, 0) if name=='sure' else round(float(np.log10(1+px)), 2)))
     return out
 
 def value_of(name, value):

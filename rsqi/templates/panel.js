@@ -35,10 +35,11 @@ function render({model, el: host}) {
     const list = el('ul'); for (const r of (zh ? v.reasons_zh : v.reasons).slice(0, 3)) list.append(el('li', '', r)); verdict.append(list);
   }
   function showControls() {
+    const open = [...controls.querySelectorAll('details[open] > summary')].map(s => s.textContent);
     controls.replaceChildren(); const all = model.get('controls'); controls.hidden = !all.length;
     let group = controls;
     for (const c of all) {
-      if (c.kind === 'group') { const d = el('details'); d.append(el('summary', '', c.label)); controls.append(d); group = d; continue; }
+      if (c.kind === 'group') { const d = el('details'); d.append(el('summary', '', c.label)); d.open = open.includes(c.label); controls.append(d); group = d; continue; }
       const row = el('label', 'control'), out = el('output'); row.append(el('span', '', c.label)); row.title = c.help || '';
       if (c.kind === 'select') {
         const s = el('select'); s.dataset.control = c.name;
