@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from .config import Config
 from .doctor import block_counts
-from .engine import PRECISIONS, cores, model_folder, open_engine, quiet_openvino
+from .engine import PRECISIONS, compiled, cores, model_folder, open_engine, quiet_openvino
 from .inspection import put
 from .judge import judge
 from .pipeline import inspect_scene, open_scene, rows_of_windows, strips
@@ -185,8 +185,7 @@ def _in_openvino(net, block):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # what tracing says of shapes, which are fixed here
         graph = ov.convert_model(net, example_input=torch.from_numpy(block))
-    graph.reshape(list(block.shape))
-    return ov.Core().compile_model(graph, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1, 'NUM_STREAMS': 1})
+    return compiled(graph, block.shape, ov.Core())
 
 # %% ../nbs/75_bench.ipynb #b9aaf8e0
 def conditions(config):

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['REPOSITORY', 'FETCHED', 'SILENCE', 'LATER', 'families', 'STRIDE', 'EDGE', 'engines', 'PRECISIONS', 'ModelError',
            'Notice', 'hub_folder', 'model_folder', 'model_card', 'family', 'family_of', 'part', 'licence_of',
-           'tell_licence', 'stamp', 'weights_hash', 'padded', 'engine', 'quiet_openvino', 'cores', 'OpenVino',
-           'open_openvino', 'Torch', 'open_torch', 'open_cuda', 'choose', 'Engine', 'open_engine', 'fold_calibration',
-           'save_network', 'save_graph', 'compact', 'load_network']
+           'tell_licence', 'stamp', 'weights_hash', 'padded', 'engine', 'quiet_openvino', 'cores', 'compiled',
+           'OpenVino', 'open_openvino', 'Torch', 'open_torch', 'open_cuda', 'choose', 'Engine', 'open_engine',
+           'fold_calibration', 'save_network', 'save_graph', 'compact', 'load_network']
 
 # %% ../nbs/23_engine.ipynb #1bdd7ebc
 import hashlib, json, os, re, sys, warnings
@@ -182,22 +182,23 @@ def cores():
     if said.isascii() and said.isdigit() and int(said): return int(said)
     raise ModelError(f'RSQI_THREADS must be a whole number above 0; got {said!r}')
 
+def compiled(graph, shape, core, precision='fp32', threads=1):
+    "Compile a graph for blocks of one shape: a fixed shape runs faster, and a scene has one or two."
+    graph = graph.clone()
+    graph.reshape(list(shape))
+    return core.compile_model(graph, 'CPU', {'INFERENCE_PRECISION_HINT': PRECISIONS[precision], 'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': threads})
+
 class OpenVino:
     "A compiled graph; answers one batch at a time (`__call__`) or a stream with all cores busy (`stream`)."
     def __init__(self, folder, precision, threads):
         self.core = quiet_openvino().Core()
         self.model = self.core.read_model(Path(folder)/'graph.xml')
-        self.threads = threads or cores()
-        self.options = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision], 'INFERENCE_NUM_THREADS': self.threads, 'NUM_STREAMS': self.threads}
-        self.compiled = {}
+        self.threads, self.precision, self.compiled = threads or cores(), precision, {}
 
     def _at(self, shape):
-        "Compile for one shape: a fixed shape runs faster, and a scene has one or two."
         if shape not in self.compiled:
-            model = self.model.clone()
-            model.reshape(list(shape))
             if len(self.compiled)>4: self.compiled.clear()
-            self.compiled[shape] = self.core.compile_model(model, 'CPU', self.options)
+            self.compiled[shape] = compiled(self.model, shape, self.core, self.precision, self.threads)
         return self.compiled[shape]
 
     def __call__(self, blocks):

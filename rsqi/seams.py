@@ -91,13 +91,13 @@ def _centred(line, evidence, scale, reach=3):
     return points+((weight@across)/np.maximum(weight.sum(1), 1e-3))[:,None]*normals
 
 # %% ../nbs/19_seams.ipynb #2517e458
-_WEIGHTS = dict( # constancy, alone, evenness, hardness, sharpness, gain by a shift, moved, constancy of a thin step; then bias
-    stitching_trace        = (3.13, 2.16, .11, 8.26, -3.67, -.89, -1.84, .87, -6.08),
-    stitching_misalignment = (-2.07, .25, -2.94, 5.78, 2.96, 7.42, 7.44, -1.73, -5.43))
+_WEIGHTS = dict( # constancy, alone, evenness, hardness, sharpness, gain by a shift, moved, constancy of a thin step, unlike, doubled; then bias
+    stitching_trace        = (3.13, 2.16, .11, 8.26, -3.67, -.89, -1.84, .87, 0, 0, -6.08),
+    stitching_misalignment = (-2.07, .25, -2.94, 5.78, 2.96, 7.42, 7.44, -1.73, 0, 0, -5.43))
 
 _HEARD = dict( # the same; then what a network's map says on average, and for how long it says yes; then bias
-    stitching_trace        = (2.40, -.35, .17, 4.79, -3.12, -2.12, -1.06, .17, .31, 1.86, -1.72),
-    stitching_misalignment = (-2.23, .16, -.28, -.04, .98, .43, 3.02, -1.29, .57, 1.24, -2.52))
+    stitching_trace        = (3.14, 1.1, -.49, 3.52, -.83, -3.16, 1.75, -.72, 0, 0, .12, .98, -3.71), # a shift is no evidence of a step in tone
+    stitching_misalignment = (-.94, 1.63, -.44, 1.47, -.4, .63, 2.15, -.39, 5.47, 9.94, .41, .41, -3.51))
 
 def heard_along(
     maps,  # (2,h',w') f32 logits, of the two kinds
@@ -111,14 +111,14 @@ def heard_along(
     return [(float(np.clip(s, -8, 8).mean()), float(np.log1p((s>0).sum()/8))) for s in said]
 
 def odds(seen, heard=None):
-    "Return the log-odds of each kind for a line's marks (8,), and what a network says along it, if there is one."
+    "Return the log-odds of each kind for a line's marks (10,), and what a network says along it, if there is one."
     if heard is None: return {kind: float(np.dot(seen, w[:-1])+w[-1]) for kind,w in _WEIGHTS.items()}
     return {kind: float(np.dot([*seen, *said], w[:-1])+w[-1]) for (kind,w),said in zip(_HEARD.items(), heard)}
 
 class Line(NamedTuple):
     "A line that was tried, whatever it turned out to be."
     points:np.ndarray # (n,2) of (y,x), settled
-    marks:np.ndarray  # (8,)
+    marks:np.ndarray  # (10,)
     heard:list|None   # What a network says along it, of each kind
     step:float        # Mean colour step across it, CIE76
     shift:float       # How far its sides are shifted along it, pixels
