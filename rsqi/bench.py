@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from .config import Config
 from .doctor import block_counts
-from .engine import PRECISIONS, compiled, cores, model_folder, open_engine, quiet_openvino
+from .engine import compiled, cores, model_folder, open_engine, quiet_openvino
 from .inspection import put
 from .judge import judge
 from .pipeline import inspect_scene, open_scene, rows_of_windows, strips
@@ -115,8 +115,7 @@ def peak_rate(precision='fp32', seconds=1.):
     shape, kernel = [1,256,64,64], np.random.default_rng(0).normal(0, 1, (256,256,3,3)).astype(np.float32)
     x = ops.parameter(shape, np.float32)
     net = ov.Model([ops.convolution(x, ops.constant(kernel), [1,1], [1,1], [1,1], [1,1])], [x])
-    how = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision], 'INFERENCE_NUM_THREADS': 1, 'NUM_STREAMS': 1}
-    run, data = ov.Core().compile_model(net, 'CPU', how), np.ones(shape, np.float32)
+    run, data = compiled(net, shape, ov.Core(), precision), np.ones(shape, np.float32)
     run(data)
     n, start = 0, time.process_time()
     while time.process_time()-start<seconds: run(data); n += 1

@@ -155,20 +155,30 @@ def worn_after(image, masks, rng):
 # %% ../nbs/17_crops.ipynb #483c3ff5
 OUTSIDE = ORDER[:ORDER.index('cloud')+1] # What comes no later than weather; the rest is done to the rendered picture
 
-JOINED = .6 # Share of misalignments that are joints of an unblended mosaic: of another tone as well
+JOINED = .6 # Share of misalignments that are tried as joints of an unblended mosaic: of another tone as well
 
 def _joined(image, rng):
     keys = 'stitching_misalignment', 'stitching_trace'
-    for key,(after,mask) in zip(keys, unblended(image, rng, float(rng.uniform(.3,1.1)))): yield to_bytes(after, image, default_taxonomy()[key]), {key: mask}
+    steps = unblended(image, rng, float(rng.uniform(.3,1.1)))
+    for key,(after,mask) in zip(keys, steps): yield to_bytes(after, image, default_taxonomy()[key]), {key: mask}
+
+def _joint(image, rng, tries=8):
+    "Add a joint of which both signs can be seen; return the untouched image and no masks where none can."
+    for _ in range(tries):
+        after, masks = _seen(image, _joined(image, rng), dict(stitching_trace=.6))
+        if masks: break
+    return after, masks
 
 def hurt(image, rng, bank=None):
     "Add defects in the order in which they come about, the rendering of weather between; return image and masks."
     keys, masks = draw_keys(rng), {}
     if 'stitching_misalignment' in keys and rng.random()<JOINED:
-        image, masks = next((found for _ in range(8) if (found := _seen(image, _joined(image, rng), dict(stitching_trace=.6)))[1]), (image, {}))
+        image, masks = _joint(image, rng)
         keys = [k for k in keys if not masks or not k.startswith('stitching')]
     before, after = [k for k in keys if k in OUTSIDE], [k for k in keys if k not in OUTSIDE]
-    if before: image, added = spoil(image, rng, bank, before); masks |= added
+    if before:
+        image, added = spoil(image, rng, bank, before)
+        masks |= added
     if {'cloud','shadow'} & masks.keys(): image = recolour(image, rng, stretch=.6)
     image, later = spoil(image, rng, bank, after) if after else (image, {})
     return image, masks|later

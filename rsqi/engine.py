@@ -183,7 +183,7 @@ def cores():
     raise ModelError(f'RSQI_THREADS must be a whole number above 0; got {said!r}')
 
 def compiled(graph, shape, core, precision='fp32', threads=1):
-    "Compile a graph for blocks of one shape: a fixed shape runs faster, and a scene has one or two."
+    "Compile a graph for blocks of one shape; it runs faster than one for any."
     graph = graph.clone()
     graph.reshape(list(shape))
     return core.compile_model(graph, 'CPU', {'INFERENCE_PRECISION_HINT': PRECISIONS[precision], 'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': threads})
@@ -193,13 +193,13 @@ class OpenVino:
     def __init__(self, folder, precision, threads):
         self.core = quiet_openvino().Core()
         self.model = self.core.read_model(Path(folder)/'graph.xml')
-        self.threads, self.precision, self.compiled = threads or cores(), precision, {}
+        self.threads, self.precision, self.ready = threads or cores(), precision, {} # a scene has one or two shapes
 
     def _at(self, shape):
-        if shape not in self.compiled:
-            if len(self.compiled)>4: self.compiled.clear()
-            self.compiled[shape] = compiled(self.model, shape, self.core, self.precision, self.threads)
-        return self.compiled[shape]
+        if shape not in self.ready:
+            if len(self.ready)>4: self.ready.clear()
+            self.ready[shape] = compiled(self.model, shape, self.core, self.precision, self.threads)
+        return self.ready[shape]
 
     def __call__(self, blocks):
         ready = self._at((1,*blocks.shape[1:]))

@@ -280,7 +280,7 @@ class Tuner:
     def set(self, **choices):
         "Change choices; a None takes one back. The controls follow."
         self.take(**choices)
-        if 'desk' in vars(self): self.desk.panel.controls = controls_of(self.inspection, self.lang, self.live.choices)
+        if 'desk' in vars(self): self.desk.set_controls()
 
     def take(self, **choices):
         "Change choices as a control does, which stands there already."
@@ -335,13 +335,18 @@ class TuneDesk:
         self.viewer = Viewer(picture_of(i, scene_of(i, tuner._file)), place, lang=tuner.lang, height=tuner.height)
         self.viewer.present = list(default_taxonomy().keys)
         self.panel = Panel(kind='tune', lang=tuner.lang, height=tuner.height, defects=self.viewer.defects,
-                                   controls=controls_of(i, tuner.lang), verdict=told_verdict(i.verdict))
+                                   controls=controls_of(i, tuner.lang, choices_of(i, **tuner.chosen)), verdict=told_verdict(i.verdict))
         self.panel.on_msg(self.hear)
         self.moved, self.lock, self.panel.busy, self.box = 0., threading.Lock(), True, side_by_side(self.viewer, self.panel)
         self.thin, self.open = Thin(), True
         for w in (self.viewer, self.box): w.observe(self.close, 'comm') # which it loses when it is closed
         threading.Thread(target=self.work, daemon=True).start()
         tuner.wanted.set()
+
+    def set_controls(self):
+        "Move the controls to the choices of the moment."
+        self.panel.controls = controls_of(self.tuner.inspection, self.tuner.lang, self.tuner.live.choices)
+        self.panel.send_state('controls') # also where Python last said the same, and somebody has moved them since
 
     def hear(self, _, message, buffers=None):
         "Take a control's value: the view is drawn anew at once, the scene is judged in its own time."

@@ -125,7 +125,7 @@ def unadjusted_frames(image, rng, strength):
 
 # %% ../nbs/13_joins.ipynb #6e4a1aa0
 def frames(shape, rng): # (h,w) int
-    "Cut a block into frames, numbered from 0: the two sides of a line, a box and its surroundings, or squares."
+    "Cut a block into frames, numbered from 0: the two sides of a line, a box and its surroundings, or a grid that may be turned."
     if (kind := rng.random())<.3: return (seam(shape, rng)>0).astype(int)
     if kind<.45: return rectangle(shape, rng, rng.uniform(.15,.6)).astype(int)
     turn, (y,x) = rng.normal(0,.02) if rng.random()<.6 else rng.uniform(0,np.pi), np.indices(shape)

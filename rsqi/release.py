@@ -130,7 +130,7 @@ def on_band(line, bands, near=8):
     return [w[at[:,0],at[:,1]].mean() for w in wide]
 
 def line_examples(engine, samples, rng):
-    "Return what was measured on lines (n,8), heard along them (n,2,2), and which share of each is a seam of each kind (n,2)."
+    "Return what was measured on lines (n,10), heard along them (n,2,2), and which share of each is a seam of each kind (n,2)."
     seen, heard, true = [], [], []
     for s in samples:
         maps, lab = engine.run(s.image[None])[2][0][:2], lab_of(s.image)

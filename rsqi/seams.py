@@ -19,7 +19,7 @@ class Seam:
     "A line along which two images were joined."
     line:tuple        # ((y,x), ...), pixels of the block
     delta_e:float     # Mean colour step across it, CIE76
-    offset_px:float   # How far its sides are shifted along it, pixels
+    offset_px:float   # How far its sides are off: along it, signed, or in any direction where the same ground lies on both; pixels
     kind:str          # `stitching_trace` or `stitching_misalignment`
     confidence:float  # 0-1
 
@@ -96,7 +96,7 @@ _WEIGHTS = dict( # constancy, alone, evenness, hardness, sharpness, gain by a sh
     stitching_misalignment = (-2.07, .25, -2.94, 5.78, 2.96, 7.42, 7.44, -1.73, 0, 0, -5.43))
 
 _HEARD = dict( # the same; then what a network's map says on average, and for how long it says yes; then bias
-    stitching_trace        = (3.14, 1.1, -.49, 3.52, -.83, -3.16, 1.75, -.72, 0, 0, .12, .98, -3.71), # a shift is no evidence of a step in tone
+    stitching_trace        = (3.14, 1.1, -.49, 3.52, -.83, -3.16, 1.75, -.72, 0, 0, .12, .98, -3.71), # fitted without unlike and doubled, which speak of shifts
     stitching_misalignment = (-.94, 1.63, -.44, 1.47, -.4, .63, 2.15, -.39, 5.47, 9.94, .41, .41, -3.51))
 
 def heard_along(
@@ -121,7 +121,7 @@ class Line(NamedTuple):
     marks:np.ndarray  # (10,)
     heard:list|None   # What a network says along it, of each kind
     step:float        # Mean colour step across it, CIE76
-    shift:float       # How far its sides are shifted along it, pixels
+    shift:float       # How far its sides are off, pixels, see `strips.marks`
 
     @property
     def odds(self):

@@ -194,7 +194,7 @@ def _evenness(s):
     step = _across(s, 2, 6)
     return float(np.clip(np.log1p(_length(step)/(np.linalg.norm(step-step.mean(0), axis=1).mean()+.3)), 0, 3)) if len(step) else 0.
 
-DOUBLED = .15 # Gain from which ground that lies on both sides tells how far a joint is off; 3 in 100 natural lines reach it
+DOUBLED = .15 # Gain from which ground that lies on both sides tells how far a joint is off
 
 def marks(
     lab,  # (h,w,3) f32

@@ -102,7 +102,7 @@ def logits(tmp_path_factory):
     rng = np.random.default_rng(0)
     for y in 0, 64:
         for x in 0, 64:
-            np.savez(found.dir/f'logits/128_{y}_{x}.npz', labels=rng.normal(size=10).astype(np.float32), regions=rng.integers(-99, 99, (6,32,32)).astype(np.int8))
+            np.savez(found.dir/f'logits/128_{y}_{x}.npz', labels=rng.normal(size=10).astype(np.float32), regions=rng.integers(-99, 99, (6,32,32)).astype(np.int8), law='asinh')
     return found
 
 @pytest.mark.parametrize('left', [0, 60, 200])
