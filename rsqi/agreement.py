@@ -44,7 +44,7 @@ def frame_of(inspection):
 def inspected(path, frame, stack):
     "Return the side of an inspection folder; its files stay open until the `ExitStack` is left."
     import rasterio, shapely, warnings
-    found = path if isinstance(path, Inspection) else Inspection.load(path)
+    found = Inspection.load(path)
     own, note = frame_of(found), ()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)

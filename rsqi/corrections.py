@@ -138,7 +138,7 @@ def corrections_of(
     who=None,   # Who speaks
 ): # `Corrections`
     "Open the corrections of an inspection."
-    found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
+    found = Inspection.load(inspection)
     home = found.dir.resolve()
     return Corrections(path or home.with_name(f'{home.name}.corrections.jsonl'), found.scene['sha256'], who)
 
@@ -292,7 +292,7 @@ def correct(
     overwrite=False, # Replace another corrected inspection in a folder that was named
 ): # `Inspection` of what people left
     "Write an inspection as people corrected it."
-    found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
+    found = Inspection.load(inspection)
     said = corrections if isinstance(corrections, Corrections) else corrections_of(found, corrections)
     home = found.dir.resolve()
     there = Path(out) if out else home.with_name(f'{home.stem}.corrected{home.suffix}')

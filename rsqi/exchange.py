@@ -276,7 +276,7 @@ def export(
     overwrite=False, # Replace another export in the folder
 ): # `Exported`
     "Write an inspection for other programs."
-    with refusing(): found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
+    with refusing(): found = Inspection.load(inspection)
     wanted = order(formats)
     made, notes = [], []
     with refusing(), making(out, overwrite, *KIND) as folder:

@@ -254,8 +254,7 @@ def explore(
     model=None,       # That is asked beside the findings, see `rsqi.vqa.open_vqa`
 ): # `Explorer`
     "Review an inspection: list and picture linked, decisions by mouse or key, questions."
-    found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
-    return Explorer(found, corrections_of(found, corrections, who), scene, lang, height, model)
+    return Explorer(found := Inspection.load(inspection), corrections_of(found, corrections, who), scene, lang, height, model)
 
 # %% ../nbs/89_explore.ipynb #63e7afdf
 class Tuner:
@@ -280,7 +279,9 @@ class Tuner:
     def set(self, **choices):
         "Change choices; a None takes one back. The controls follow."
         self.take(**choices)
-        if 'desk' in vars(self): self.desk.set_controls()
+        if 'desk' in vars(self):
+            self.desk.panel.controls = controls_of(self.inspection, self.lang, self.live.choices)
+            self.desk.panel.send_state('controls') # also where Python last said the same, and somebody has moved them since
 
     def take(self, **choices):
         "Change choices as a control does, which stands there already."
@@ -320,8 +321,7 @@ def tune(
     height=640,  # Pixels
 ): # `Tuner`
     "Turn α, t, thresholds, sizes and policy of an inspection, and see the verdict follow."
-    found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
-    return Tuner(found, scene, lang, height)
+    return Tuner(Inspection.load(inspection), scene, lang, height)
 
 # %% ../nbs/89_explore.ipynb #cabfafcc
 SOON = .3 # Seconds within which a slider that has moved moves again, while it is dragged
@@ -342,11 +342,6 @@ class TuneDesk:
         for w in (self.viewer, self.box): w.observe(self.close, 'comm') # which it loses when it is closed
         threading.Thread(target=self.work, daemon=True).start()
         tuner.wanted.set()
-
-    def set_controls(self):
-        "Move the controls to the choices of the moment."
-        self.panel.controls = controls_of(self.tuner.inspection, self.tuner.lang, self.tuner.live.choices)
-        self.panel.send_state('controls') # also where Python last said the same, and somebody has moved them since
 
     def hear(self, _, message, buffers=None):
         "Take a control's value: the view is drawn anew at once, the scene is judged in its own time."

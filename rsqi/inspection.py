@@ -184,7 +184,8 @@ class Inspection:
 
     @classmethod
     def load(cls, dir):
-        "Read an inspection folder."
+        "Read an inspection folder; what was read already stays as it is."
+        if isinstance(dir, cls): return dir
         give = 'give the folder that an inspection was written to'
         try: data = json.loads((Path(dir)/'inspection.json').read_text(encoding='utf-8'))
         except (FileNotFoundError, NotADirectoryError):
@@ -193,8 +194,7 @@ class Inspection:
         except (ValueError, RecursionError): data = None
         number = str(data.get('schema_version', 1) if isinstance(data, dict) else 1)
         if number.split('.')[0]!='1': raise ValueError(f"{str(dir)!r} has schema {number}; use the rsqi that wrote it")
-        if not fits(data, schema()):
-            raise ValueError(f"{Path(dir)/'inspection.json'} is damaged; name another folder or add --overwrite")
+        if not fits(data, schema()): raise ValueError(f"{Path(dir)/'inspection.json'} is damaged; name another folder or add --overwrite")
         return cls(Path(dir), **{k: data[k] for k in NEEDED})
 
     def to_dict(self):

@@ -134,7 +134,7 @@ class Survey:
     def __init__(self,
         inspection, # `Inspection`, or its folder
     ):
-        self.inspection = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
+        self.inspection = Inspection.load(inspection)
         self.shape, self._seen = tuple(self.inspection.scene['shape']), {}
         self.finding = {f['id']: f for f in self.inspection.findings} # by its number
         self.whole = Place('whole', Block(0, 0, *self.shape))

@@ -185,7 +185,7 @@ class Replay:
         cell=None,   # Edge of a cell, pixels; None for 1, or 4 in a large scene
         folder=None, # Where joined logits are kept; None for memory alone
     ):
-        self.inspection = i = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
+        self.inspection = i = Inspection.load(inspection)
         self.shape = tuple(i.scene['shape'])
         self.cell = cell or (1 if self.shape[0]*self.shape[1]<=FINE else 4)
         self.small = tuple(-(-n//self.cell) for n in self.shape)

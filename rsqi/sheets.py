@@ -185,7 +185,7 @@ def score_sheets(
 ): # `Lot`, saved in the folder
     "Score an inspection sheet by sheet."
     import shapely
-    found = dir if isinstance(dir, Inspection) else Inspection.load(dir)
+    found = Inspection.load(dir)
     rules, shape = policy_of(found, policy), tuple(found.scene['shape'])
     areas, outlines = read_sheets(where, shape, *found.place), found.outlines()
     findings, tree, gaps = findings_of(found, outlines), shapely.STRtree(outlines), gap_tree(found)

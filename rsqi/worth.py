@@ -56,7 +56,7 @@ def worth_looking(
     seen=(),    # Of (y0,x0,y1,x1): what people looked at already, pixels
 ): # list of `Place`, the best first
     "Return the blocks that are worth a look."
-    found = inspection if isinstance(inspection, Inspection) else Inspection.load(inspection)
+    found = Inspection.load(inspection)
     import pandas as pd
     if not isinstance(n, int) or n<1: raise ValueError(f'n must be a whole number from 1 on; got {n!r}')
     keys = [f'p_{k}' for k in default_taxonomy().keys]
