@@ -288,7 +288,7 @@ class Tuner:
         with self.lock:
             merged = replaced(self.chosen, choices, self.live.choices)
             for k in ('sure','smallest'):
-                if isinstance(choices.get(k), dict): merged[k] = (self.chosen.get(k) or {}) | choices[k]
+                if isinstance(choices.get(k), dict): merged[k] = getattr(choices_of(self.inspection, **{k: self.chosen.get(k)}), k) | choices[k]
             chosen = {k: v for k,v in merged.items() if v is not None}
             self.live.choices, self.live.whole = choices_of(self.inspection, **chosen), None # or a refusal, which changes nothing
             self.chosen = chosen
