@@ -203,6 +203,25 @@ def test_a_slider_moves_the_score(tab):
     slider.press('Home')
     until(tab, '.rsqi-panel', 1, f"+d.score=={score} && d.busy=='0'")
 
+def in_kernel(tab, code):
+    "Run code where the notebook runs; return how that ended"
+    return tab.evaluate("code => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.requestExecute({code}).done.then(r => r.content.status)", code)
+
+def test_a_cell_moves_the_sliders(tab):
+    groups, alpha, blur = tab.locator('.rsqi-panel').nth(1).locator('details'), tab.locator('[data-control=alpha]').first, tab.locator('[data-control="sure.blur"]').first
+    before = alpha.input_value()
+    groups.first.locator('summary').click()                                         # what somebody has opened stays open
+    assert in_kernel(tab, "knobs.choose(alpha=2.5, sure=dict(blur=.5))")=='ok'
+    tab.wait_for_function("document.querySelector('[data-control=alpha]').value=='2.5'")
+    assert float(blur.input_value())==.5 and groups.first.evaluate('d => d.open')
+    shot(tab, 'tune')
+    alpha.focus()
+    alpha.press('ArrowRight')                                                       # moved by hand, taken back in a cell
+    until(tab, '.rsqi-panel', 1, "d.busy=='0'")
+    assert in_kernel(tab, "knobs.choose(alpha=None, sure=None)")=='ok'
+    tab.wait_for_function(f"document.querySelector('[data-control=alpha]').value=='{before}'")
+    groups.first.locator('summary').click()
+
 def test_a_handle_sweeps_over_two_inspections(tab):
     "What only one of them found is seen on its side alone."
     view = tab.locator('.rsqi-viewer').nth(2)
