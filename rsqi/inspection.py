@@ -86,7 +86,7 @@ def own_doubts(verdict):
     "Return what an inspection doubted besides its findings, pairs of English and Chinese: another verdict on it doubts that too."
     english = verdict.get('review_reasons') or ()
     said = zip(english, verdict.get('review_reasons_zh') or english)
-    ours = 'The score lies between', 'Findings that may be false', 'Only '
+    ours = 'The score lies between', 'Findings that may be false', 'How strong ', 'Only '
     return tuple((en,zh) for en,zh in said if not en.startswith(ours))
 
 

@@ -232,7 +232,7 @@ class Score:
 
     @property
     def review(self):
-        "Whether the grade hangs on findings that may be false"
+        "Whether the grade hangs on findings that may be false, or on a strength that nobody could measure"
         return bool(self.doubts)
 
 # %% ../nbs/33_score.ipynb #e89426cd
@@ -260,7 +260,8 @@ def score(
     interval, review = _doubt(sure, totals, policy, valid_px, points, rank, draws, seed)
     grade = policy.grades[rank]
     return Score(points if policy.how.scored else None, grade['key'], *map(tuple, zip(*reasons)), grade['zh'],
-                 known, defects, _shared(findings, totals, defects), interval, (_unsure(interval),)*review)
+                 known, defects, _shared(findings, totals, defects), interval,
+                 (*[_unsure(interval)]*review, *(_unmeasured(tax[k]) for k in defects if known[k] is None)))
 
 def chance(
     finding,          # `Finding`
@@ -269,6 +270,10 @@ def chance(
     "Return how likely a finding is real."
     table = (reliability or {}).get(finding.defect)
     return float(np.interp(finding.confidence, *table)) if table else finding.confidence
+
+def _unmeasured(defect):
+    "Return the doubt about a seam whose strength nobody could measure, (English, Chinese)."
+    return f'How strong the {defect.en.lower()} is could not be measured; it counts as just visible', f'{defect.zh}的强度未能测得，按刚刚可见计'
 
 def _no_ground(findings):
     "Return the score of a scene without valid ground: none."
