@@ -124,9 +124,10 @@ def test_confidence_moves_the_span_and_never_the_score(fs):
     policy = load_policy('gbt24356_like')
     sure, plain, none = (score(fs, policy, 1e6, draws=60, reliability=r) for r in (
         {k: ([0.,1.], [1.,1.]) for k in TAX.keys}, None, {k: ([0.,1.], [0.,0.]) for k in TAX.keys}))
-    assert sure.value==plain.value==none.value and not sure.review
+    unmeasured = sum(sure.measures[k] is None for k in sure.defects) # each of these is a doubt, whatever the confidence
+    assert sure.value==plain.value==none.value and len(sure.doubts)==unmeasured
     assert sure.interval==(sure.value, sure.value) and none.interval[1]==100.
-    assert none.review==(none.grade!='EXCELLENT')
+    assert len(none.doubts)-unmeasured==(none.grade!='EXCELLENT')
 
 def test_a_reliability_is_read_between_its_points():
     table = dict(cloud=([.5,.9], [.2,.8]))
