@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['HALF_BELIEF', 'AGREED', 'CLEARLY', 'SUSPECT', 'LOST', 'SURE_SEAM', 'LEAST_SEAM', 'UNMEASURED', 'Window', 'Layer',
            'Judged', 'regions_of', 'belief', 'half_believed', 'leaning', 'shared', 'cells_on', 'only', 'agreed',
-           'vouched', 'Neighbours', 'Stack', 'shifts', 'Pull', 'pulls', 'pulled', 'drawn', 'pixels_of', 'seams_of',
-           'judge']
+           'vouched', 'Neighbours', 'Stack', 'shifts', 'Pull', 'pulls', 'pulled', 'drawn', 'pixels_of', 'witnessed',
+           'seams_of', 'judge']
 
 # %% ../nbs/35_judge.ipynb #e3254ff9
 import numpy as np
@@ -19,6 +19,7 @@ from .classifier import detectors_for, hear, seam_maps, sigmoid, widened
 from .segmenter import EVERY_STEP, decide, from_steps
 from .fusion import fuse, heard_below
 from .thresholds import detect
+from .jitter import hear_jitter
 from .seams import band, kept, search
 from .polygons import SeamLine
 
@@ -262,6 +263,17 @@ def pixels_of(p, window, methods={}):
 
 def _byte(p): return np.uint8(round(float(np.clip(p, 0, 1))*255))
 
+# %% ../nbs/35_judge.ipynb #32a87f2c
+def witnessed(
+    window,  # `Window`
+    labels,  # (10,) logits
+    regions, # (7,h',w') logits
+): # the same two, for the whole table
+    "Return what a network said of a block, with what its image shows by itself."
+    labels = widened(labels, window.shrink==1)
+    if window.shrink>1: return labels, regions
+    return hear_jitter(labels, regions, window.image, window.ground & window.readable)
+
 # %% ../nbs/35_judge.ipynb #aa5db101
 SURE_SEAM   = .1                        # Probability of block and line together from which a line is marked
 LEAST_SEAM  = dict(delta_e=1.5, px=1.)  # Strength below which a line is nothing, CIE76 and pixels of the block
@@ -293,8 +305,9 @@ def judge(
 ): # `Judged`
     "Say what a block holds, and where."
     ground = window.ground & window.readable
+    labels, regions = witnessed(window, labels, regions)
     look = cache(partial(search, window.image, ground, seam_maps(lines)))
-    methods = detectors_for(widened(labels), config.methods)
+    methods = detectors_for(labels, config.methods)
     labels = hear(labels, lines, window.image, ground, window.shrink==1, look, methods)
     p = np.round(sigmoid(labels), 6) # as it is written down, so that a resumed inspection goes on the same way
     layers, found = seams_of(p, look, window)

@@ -25,8 +25,7 @@ from .progress import ahead, silent
 from .score import load_policy
 from .inspection import CONTENTS, Inspection, Run, finish, put
 from .segmenter import whole_steps
-from .classifier import widened
-from .judge import Judged, Layer, Neighbours, Window, judge
+from .judge import Judged, Layer, Neighbours, Window, judge, witnessed
 
 # %% ../nbs/36_pipeline.ipynb #c50b4305
 def strips(scene):
@@ -311,7 +310,8 @@ def row_of(window, p=None):
 def keep_logits(folder, window, labels, regions, lines):
     "Store what the network said of a block, small, for later replay: regions by how far they exceed the background."
     place = folder/'logits'; place.mkdir(exist_ok=True)
-    said = dict(labels=widened(labels, window.shrink==1), regions=whole_steps(regions[1:]-regions[0]), lines=whole_steps(lines), law='asinh')
+    labels, regions = witnessed(window, labels, regions)
+    said = dict(labels=labels, regions=whole_steps(regions[1:]-regions[0]), lines=whole_steps(lines), law='asinh')
     b = window.block
     path = place/f'{window.size}_{b.y:08d}_{b.x:08d}.npz'
     with open(path.with_suffix('.part'), 'wb') as f: np.savez_compressed(f, **said)
