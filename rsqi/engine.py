@@ -329,11 +329,11 @@ def fold_calibration(
 ):
     "Put calibration into the last layers, in place."
     import torch
-    last, outline = net.present[-1], net.outline
+    last = net.present[-1]
     with torch.no_grad():
         scale, shift = torch.as_tensor(scale, dtype=torch.float32), torch.as_tensor(shift, dtype=torch.float32)
         last.weight.mul_(scale[:,None]); last.bias.mul_(scale).add_(shift)
-        outline.bias[1:7] -= torch.as_tensor(caution, dtype=torch.float32)
+        net.caution[1:,0,0] += torch.as_tensor(caution, dtype=torch.float32)
     return net
 
 def save_network(

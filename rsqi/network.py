@@ -137,6 +137,7 @@ class Inspector(nn.Module):
         channels     = self.encoder.feature_info.channels()
         self.pyramid = Pyramid(channels, width)
         self.outline = nn.Conv2d(width, N_REGION+N_LINE, 1)
+        self.register_buffer('caution', torch.zeros(N_REGION,1,1)) # Taken off the regions once the head has read them
         self.context = conv(channels[-1], 2*width, 1)
         n = 2*(2*width+width+N_REGION+N_LINE+N_LABELS)
         self.present = nn.Sequential(nn.Linear(n, 192), nn.ReLU6(), nn.Dropout(.1), nn.Linear(192, N_LABELS))
@@ -147,7 +148,11 @@ class Inspector(nn.Module):
         joined    = self.pyramid(features, pixels)
         outlines  = self.outline(joined)
         evidence  = [summary(self.context(features[-1])), summary(joined), summary(outlines.clamp(-12,12)/4), extent(outlines.float())]
-        return self.present(torch.cat(evidence, 1)), outlines[:,:N_REGION], outlines[:,N_REGION:]
+        return self.present(torch.cat(evidence, 1)), outlines[:,:N_REGION]-self.caution, outlines[:,N_REGION:]
+
+    def load_state_dict(self, state, **how):
+        "Take weights; those of before 0.8 know no caution."
+        return super().load_state_dict(dict(caution=torch.zeros_like(self.caution)) | dict(state), **how)
 
 # %% ../nbs/21_network.ipynb #b86e7bd4
 def imagenet_weights(
