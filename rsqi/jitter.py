@@ -11,7 +11,7 @@ import cv2, numpy as np
 from typing import NamedTuple
 from .taxonomy import default_taxonomy
 
-# %% ../nbs/20a_jitter.ipynb #88738bb6
+# %% ../nbs/20a_jitter.ipynb #bfd7b32b
 STRIP, APART = 32, 3   # Width of a strip, pixels; how many strips two that are compared lie apart
 SHORT, LONG  = 3, 40   # Standard deviations, lines: slopes are averaged over the first and freed from the mean over the second
 STEEP, EDGY  = 1., 4.  # Slope at which an edge is cut off; mean squared step below which ground is flat, grey levels
@@ -22,7 +22,7 @@ def tensor(
 ): # gx², gy², gx·gy, (h/2,w/2) f32 each
     "Return the structure tensor of a block at half its scale; nothing counts beside ground that does not."
     half = tuple(max(n//2, 1) for n in block.shape[1::-1])
-    grey = cv2.resize(cv2.cvtColor(np.ascontiguousarray(block), cv2.COLOR_RGB2GRAY), half, interpolation=cv2.INTER_AREA).astype(np.float32)
+    grey = cv2.cvtColor(cv2.resize(block, half, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(np.float32)
     gx, gy = (cv2.Sobel(grey, cv2.CV_32F, *d, ksize=1, scale=.5) for d in ((1,0),(0,1)))
     if valid is not None and not valid.all():
         far = cv2.erode(cv2.resize(valid.astype(np.uint8), half, interpolation=cv2.INTER_NEAREST), np.ones((5,5), np.uint8))
@@ -46,7 +46,7 @@ def slopes(
     slow = _smooth(counts*slope, LONG)/np.maximum(_smooth(counts, LONG), 1e-3)
     return slope-slow, counts
 
-# %% ../nbs/20a_jitter.ipynb #cb38039d
+# %% ../nbs/20a_jitter.ipynb #1fa929ce
 class Trembling(NamedTuple):
     "What lines have in common."
     share:float  # Of the waving of edges, 0-1
@@ -54,14 +54,18 @@ class Trembling(NamedTuple):
     pairs:float  # How many pairs of edges say so
     lines:np.ndarray # (h,) bool, where they do
 
-def _pairs(a): return sum((a[:,k:]*a[:,:-k]).sum(1) for k in range(APART, a.shape[1])) if a.shape[1]>APART else np.zeros(len(a), a.dtype)
+def _pairs(a):
+    "Sum the products of each row's (n,m) numbers that lie at least `APART` apart: all pairs but the near ones."
+    a = a.astype(float)
+    near = sum(np.einsum('nm,nm->n', a[:,k:], a[:,:a.shape[1]-k]) for k in range(1, APART))
+    return (a.sum(1)**2-np.einsum('nm,nm->n', a, a))/2-near
 
 def trembling(
     xx, yy, xy, # As of `tensor`; lines lie along the rows
 ): # `Trembling`
     "Measure how much the edges of distant strips wave together."
     slope, counts = slopes(xx, yy, xy)
-    parts = together, pairs, alone, edges = [f.astype(np.float32) for f in (_pairs(slope*counts), _pairs(counts), ((slope*counts)**2).sum(1), (counts**2).sum(1))]
+    parts = together, pairs, alone, edges = [np.float32(f) for f in (_pairs(slope*counts), _pairs(counts), ((slope*counts)**2).sum(1), (counts**2).sum(1))]
     share = lambda t,p,a,e: t/np.maximum(p, 1e-6)/np.maximum(a/np.maximum(e, 1e-6), 1e-9)
     near, size = [_smooth(f[:,None], LONG/2)[:,0] for f in parts], together.sum()/max(pairs.sum(), 1e-6)
     lines = (share(*near)>LEAST['share']/2) & (near[0]>near[1]*(LEAST['slope']/2)**2)

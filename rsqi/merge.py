@@ -69,16 +69,23 @@ def grow(
     defects, # Of `Defect`, whose `dilate` says how far
 ): # (h,w) u32
     "Return the evidence with each defect grown over the background around it."
-    grown, classes = key.copy(), key.astype(np.uint8)
+    grown, here = key.copy(), (key>0).view(np.uint8)
     for size in {d.dilate for d in defects if d.dilate>1}:
-        grows = np.isin(np.arange(256), [d.value for d in defects if d.dilate==size]).astype(np.uint8)
-        seeds = (key*cv2.LUT(classes, grows)).astype(np.float32)
-        reach = cv2.dilate(seeds, np.ones((size,size), np.uint8)).astype(np.uint32)
-        np.copyto(reach, key, where=key>0)
-        np.maximum(grown, reach, out=grown)
+        grows = np.isin(np.arange(256), [d.value for d in defects if d.dilate==size])
+        rim = np.flatnonzero(cv2.dilate(here, np.ones((size,size), np.uint8))>here) # few pixels: only these are asked
+        if not len(rim): continue
+        (y,x), (h,w) = np.divmod(rim, key.shape[1]), key.shape
+        for dy,dx in np.ndindex(size, size):
+            near = key[(y+dy-size//2).clip(0, h-1), (x+dx-size//2).clip(0, w-1)]
+            grown.ravel()[rim] = np.maximum(grown.ravel()[rim], near*grows[near.astype(np.uint8)])
     return grown
 
 # %% ../nbs/31_merge.ipynb #f30e2d4d
+def _columns(here):
+    "Yield slices of columns (h,w) bool in which something lies: no part reaches from one into another."
+    filled = np.flatnonzero(np.diff(np.pad(cv2.reduce(here.view(np.uint8), 0, cv2.REDUCE_MAX)[0], 1)))
+    yield from map(slice, filled[::2], filled[1::2])
+
 class Sieve:
     "Drops 8-connected parts that are too small, as rows pass by; law: the same as on the whole array."
     def __init__(self,
@@ -99,18 +106,19 @@ class Sieve:
         classes = key.astype(np.uint8)
         for value,fewest in self.smallest.items():
             here = classes==value
-            if not here.any(): continue
-            mine = np.flatnonzero(here)
-            parts, part = cv2.connectedComponents(here.view(np.uint8), connectivity=8)
-            mine_part = part.ravel()[mine]
-            large, open_ = np.bincount(mine_part, minlength=parts)>=fewest, np.zeros(parts, bool)
-            large[part[:len(old)][old]] = True
-            open_[part[-1]] = not last
-            large[0] = open_[0] = False
-            undecided = (open_ & ~large)[part[tail:]].any(1)
-            if undecided.any(): wait = min(wait, tail+undecided.argmax())
-            key.ravel()[mine[~(large | open_)[mine_part]]] = 0
-            safe[tail:] |= large[part[tail:]]
+            for c in _columns(here):
+                mine = np.nonzero(here[:,c])
+                parts, part = cv2.connectedComponents(np.ascontiguousarray(here[:,c]).view(np.uint8), connectivity=8)
+                mine_part = part[mine]
+                large, open_ = np.bincount(mine_part, minlength=parts)>=fewest, np.zeros(parts, bool)
+                large[part[:len(old)][old[:,c]]] = True
+                open_[part[-1]] = not last
+                large[0] = open_[0] = False
+                undecided = (open_ & ~large)[part[tail:]].any(1)
+                if undecided.any(): wait = min(wait, tail+undecided.argmax())
+                gone = ~(large | open_)[mine_part]
+                key[:,c][mine[0][gone], mine[1][gone]] = 0
+                safe[tail:,c] |= large[part[tail:]]
         self.held, self.safe = key[wait:].copy(), safe[wait:].copy()
         return key[:wait]
 
