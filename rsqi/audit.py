@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 from . import __version__
 from .archive import PROBLEMS
-from .classifier import hear, sigmoid
+from .jitter import hear_jitter
+from .classifier import hear, sigmoid, widened
 from .dataset import read_dataset, rows_in
 from .engine import open_engine
 from .grid import Grid
@@ -171,8 +172,8 @@ def opinion(engine, image, mask, edge=512):
     for b in Grid(image.shape[:2], edge, 0):
         part, ok = np.ascontiguousarray(image[b.ix]), ground[b.ix]
         if not ok.any(): continue
-        labels, _, lines = (a[0] for a in engine.run(part[None]))
-        found.append(sigmoid(hear(labels, lines, part, ok)))
+        labels, regions, lines = (a[0] for a in engine.run(part[None]))
+        found.append(sigmoid(hear(hear_jitter(widened(labels), regions, part, ok)[0], lines, part, ok)))
     return np.max(found, 0) if found else np.zeros(len(default_taxonomy()), np.float32)
 
 def disputes(n, labels, p):

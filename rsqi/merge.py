@@ -72,8 +72,11 @@ def grow(
     grown, here = key.copy(), (key>0).view(np.uint8)
     for size in {d.dilate for d in defects if d.dilate>1}:
         grows = np.isin(np.arange(256), [d.value for d in defects if d.dilate==size])
-        rim = np.flatnonzero(cv2.dilate(here, np.ones((size,size), np.uint8))>here) # few pixels: only these are asked
-        if not len(rim): continue
+        rim = np.flatnonzero(cv2.dilate(here, np.ones((size,size), np.uint8))>here)
+        if len(rim)*size**2>key.size: # many: cheaper all at once
+            reach = cv2.dilate((key*grows[key.astype(np.uint8)]).astype(np.float32), np.ones((size,size), np.uint8)).astype(np.uint32)
+            grown.ravel()[rim] = np.maximum(grown.ravel()[rim], reach.ravel()[rim])
+            continue
         (y,x), (h,w) = np.divmod(rim, key.shape[1]), key.shape
         for dy,dx in np.ndindex(size, size):
             near = key[(y+dy-size//2).clip(0, h-1), (x+dx-size//2).clip(0, w-1)]
@@ -83,8 +86,10 @@ def grow(
 # %% ../nbs/31_merge.ipynb #f30e2d4d
 def _columns(here):
     "Yield slices of columns (h,w) bool in which something lies: no part reaches from one into another."
-    filled = np.flatnonzero(np.diff(np.pad(cv2.reduce(here.view(np.uint8), 0, cv2.REDUCE_MAX)[0], 1)))
-    yield from map(slice, filled[::2], filled[1::2])
+    if not here.size: return
+    ends = np.flatnonzero(np.diff(np.pad(cv2.reduce(here.view(np.uint8), 0, cv2.REDUCE_MAX)[0], 1)))
+    if len(ends)>100: ends = ends[[0,-1]] # scattered: cheaper all at once
+    yield from map(slice, ends[::2], ends[1::2])
 
 class Sieve:
     "Drops 8-connected parts that are too small, as rows pass by; law: the same as on the whole array."

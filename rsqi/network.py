@@ -148,11 +148,13 @@ class Inspector(nn.Module):
         joined    = self.pyramid(features, pixels)
         outlines  = self.outline(joined)
         evidence  = [summary(self.context(features[-1])), summary(joined), summary(outlines.clamp(-12,12)/4), extent(outlines.float())]
-        return self.present(torch.cat(evidence, 1)), outlines[:,:N_REGION]-self.caution, outlines[:,N_REGION:]
+        regions   = outlines[:,:N_REGION] if self.training else outlines[:,:N_REGION]-self.caution # or training would unlearn it
+        return self.present(torch.cat(evidence, 1)), regions, outlines[:,N_REGION:]
 
-    def load_state_dict(self, state, **how):
+    def _load_from_state_dict(self, state, prefix, *how):
         "Take weights; those of before 0.8 know no caution."
-        return super().load_state_dict(dict(caution=torch.zeros_like(self.caution)) | dict(state), **how)
+        if f'{prefix}outline.bias' in state: state.setdefault(f'{prefix}caution', torch.zeros_like(self.caution))
+        super()._load_from_state_dict(state, prefix, *how)
 
 # %% ../nbs/21_network.ipynb #b86e7bd4
 def imagenet_weights(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DIFFERS', 'strips', 'Reel', 'reels', 'rows_of_windows', 'Journal', 'claim', 'clear', 'Work', 'row_of', 'keep_logits',
-           'doubts', 'open_scene', 'key_of', 'inspect_scene', 'folder_of']
+           'colourless', 'doubts', 'open_scene', 'key_of', 'inspect_scene', 'folder_of']
 
 # %% ../nbs/36_pipeline.ipynb #d18e35b2
 import json, math, os, shutil, time
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from . import __version__
 from .grid import Block, Grid
-from .scene import Scene, SceneError
+from .scene import Overview, Scene, SceneError
 from .taxonomy import IGNORED, default_taxonomy
 from .engine import EDGE, open_engine, weights_hash
 from .refusals import Refused, hold, refusing
@@ -61,6 +61,7 @@ class Reel:
         h, w = a.shape[0]//self.shrink, a.shape[1]//self.shrink
         a = a[:, :w*self.shrink]
         if a.dtype!=bool: return cv2.resize(a, (w,h), interpolation=cv2.INTER_AREA)
+        if a.all(): return np.ones((h,w), bool)
         return cv2.resize(a.astype(np.uint8)*255, (w,h), interpolation=cv2.INTER_AREA)>=128
 
     def windows(self):
@@ -83,12 +84,12 @@ def reels(shape, sizes):
 def rows_of_windows(
     scene,     # `Scene`
     sizes,     # Block edges, the smallest first
-    on_strip,  # Called with (block, ground, readable) of each strip that was read
+    on_strip,  # Called with (block, image, ground, readable) of each strip that was read
 ):
     "Yield (size, y, [windows]) for every row of blocks, in the order in which their last rows are read."
     waiting = reels(scene.shape, sizes)
     for block,image,ground,readable in ahead(strips(scene)):
-        on_strip(block, ground, readable)
+        on_strip(block, image, ground, readable)
         bottom = block.y+block.h
         for reel in waiting: reel.push(image, ground, readable)
         while ready := [r for r in waiting if r.rows and r.rows[0][0]<=bottom]:
@@ -239,15 +240,16 @@ class Work:
     "One inspection under way."
     def __init__(self, scene, folder, config, engine):
         self.scene, self.folder, self.config, self.engine = scene, Path(folder), config, engine
-        self.journal, self.bands = Journal(folder), Bands(scene.shape)
+        self.journal, self.bands, self.overview = Journal(folder), Bands(scene.shape), Overview(scene.shape)
         self.unread, self.ground, self.table, self.seams = 0, 0, [], []
         rows = {r.size: [row for _,row in r.rows] for r in reels(scene.shape, config.sizes)}
         self.pending = {(s, row[0].y): len(row) for s,rs in rows.items() for row in rs}
         self.neighbours, self.kept = Neighbours({s: [row[0].y for row in rs] for s,rs in rows.items()}, config.alpha, config.t), set()
         self.blocks = {k: [] for k in self.pending}
 
-    def on_strip(self, block, ground, readable):
-        "Note which ground is none, and which could not be read."
+    def on_strip(self, block, image, ground, readable):
+        "Note how the scene looks, which ground is none, and which could not be read."
+        self.overview.push(image, ground)
         good = ground & readable
         n = np.count_nonzero(ground)
         self.ground, self.unread = self.ground+n, self.unread+n-np.count_nonzero(good)
@@ -318,6 +320,15 @@ def keep_logits(folder, window, labels, regions, lines):
     os.replace(path.with_suffix('.part'), path)
 
 # %% ../nbs/36_pipeline.ipynb #71364656
+def colourless(scene):
+    "Tell whether none of nine places of a scene that can be read holds a colour, though it has three bands."
+    (H,W), seen = scene.shape, []
+    for b in (Block(int(y*(H-min(H,128))), int(x*(W-min(W,128))), min(H,128), min(W,128)) for y in (.2,.5,.8) for x in (.2,.5,.8)):
+        try: image, ground = scene.cut(b)
+        except SceneError: continue
+        seen.append(np.ptp(image[ground], axis=1).max(initial=0) if ground.any() else -1)
+    return max(seen, default=-1) in (0,1)
+
 def doubts(
     scene, # `Scene`
     card,  # dict: the model's `config.json`; `gsd` is its range, metres per pixel
@@ -330,7 +341,7 @@ def doubts(
     if gsd and not low<=gsd<=high:
         out.append((f'Its pixel of {gsd:.3g} m lies outside the {low:g}-{high:g} m that the model was made for',
                     f'像元大小 {gsd:.3g} m 超出模型适用范围 {low:g}-{high:g} m'))
-    if scene.layout.palette is None and len(scene.layout.used)==1:
+    if scene.layout.palette is None and (len(scene.layout.used)==1 or colourless(scene)):
         out.append(('It is grey, and the model was made for red, green and blue', '影像为灰度，而模型适用于红、绿、蓝三波段'))
     if scene.layout.palette is not None:
         out.append(('Its colours come from a table, as those of maps and masks do, and the model was made for images',
@@ -376,6 +387,7 @@ def _run(scene, folder, config, engine, weights, timings, progress):
     ticks = iter(progress(range(sum(work.pending.values())), sum(work.pending.values()), 'blocks'))
     write_bands(folder, work.merged(lambda: next(ticks, None)), scene.shape, scene.crs, scene.transform)
     next(ticks, None)
+    scene.remember(work.overview)
     timings['blocks'] = time.perf_counter()-started
     share = 1-work.unread/work.ground if work.ground else 1.
     table = sorted(work.table, key=lambda r: (r['size'], r['y'], r['x']))

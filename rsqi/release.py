@@ -178,7 +178,8 @@ def release(
     scale, shift = calibrate(labels, truth, lines)
     off = caution(labels*scale+shift, regions, region)
     fold_calibration(net, scale, shift, off)
-    made = dict(scale=scale.round(4).tolist(), shift=shift.round(4).tolist(), caution=off.tolist())
+    held = net.caution[1:,0,0].tolist() # with what a checkpoint brought along
+    made = dict(scale=scale.round(4).tolist(), shift=shift.round(4).tolist(), caution=[round(c, 4) for c in held])
     card = dict(**card, labels=list(default_taxonomy().keys), calibration=made)
     save_network(net, out, card)
     return card

@@ -293,14 +293,13 @@ def _restless(block, valid):
 # %% ../nbs/20_thresholds.ipynb #5975dbf4
 def _slanting(planes, valid):
     "Mask of lines at 45 degrees: those of an image whose rows are the diagonals of the block, falling or rising"
-    found, (h,w) = np.zeros_like(valid), valid.shape
+    found, (h,w) = np.zeros(valid.shape, bool), valid.shape
     row, column = np.ogrid[-4:h+4,:w] # so that the first and last rows have neighbours
     for way in (1, -1):
-        y, x = np.broadcast_arrays((row+way*column)%h, column)
-        lying = np.ascontiguousarray(planes[:,y,x])
+        at = (row+way*column)%h*w+column
+        lying = planes.reshape(3,-1).take(at, 1)
         runs, odds = _judge(lying)
-        drawn = _paint(lying, runs[odds>_SLANTING], valid[y,x])
-        found[y[drawn],x[drawn]] = True
+        found.ravel()[at[_paint(lying, runs[odds>_SLANTING], valid.take(at))]] = True
     return found
 
 _SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds of the surest line, its companions, slanting ones; least edge of a block, pixels
