@@ -326,7 +326,7 @@ def colourless(scene):
     for b in (Block(int(y*(H-min(H,128))), int(x*(W-min(W,128))), min(H,128), min(W,128)) for y in (.2,.5,.8) for x in (.2,.5,.8)):
         try: image, ground = scene.cut(b)
         except SceneError: continue
-        seen.append(np.ptp(image[ground], axis=1).max(initial=0) if ground.any() else -1)
+        if ground.any() and np.ptp(image[ground])>9: seen.append(np.ptp(image[ground], axis=1).max()) # one tone tells nothing
     return max(seen, default=-1) in (0,1)
 
 def doubts(
