@@ -365,11 +365,9 @@ def save_graph(net, folder):
 def compact(folder, card):
     "Build an `Inspector`."
     from safetensors.torch import load_file
-    from rsqi.network import Inspector
-    net = Inspector(card['arch'], card['width'])
+    from rsqi.network import inspector
     state = load_file(Path(folder)/'weights.safetensors')
-    net.load_state_dict({k: v.float() if v.dtype.is_floating_point else v for k,v in state.items()})
-    return net
+    return inspector({k: v.float() if v.dtype.is_floating_point else v for k,v in state.items()}, card['arch'], card['width'])
 
 def load_network(
     folder, # A model folder

@@ -172,11 +172,10 @@ def between(
     "Write the model between an old and a new one."
     import torch
     from rsqi.engine import load_network, model_card, model_folder, save_network, weights_hash
-    from rsqi.network import Inspector
+    from rsqi.network import inspector
     from rsqi.train import blend
-    net, home = Inspector(), model_folder(start)
-    net.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['average'])
-    blend(net, load_network(home), 1-keep)
+    net = inspector(torch.load(checkpoint, map_location='cpu', weights_only=True)['average'])
+    blend(net, load_network(model_folder(start)), 1-keep)
     card = {k: v for k,v in model_card(start).items() if k not in ('arch','width','name')}
     taught = dict(start=weights_hash(str(start)), keep=keep, **more)
     save_network(net, out, dict(card, name=Path(out).resolve().parent.name, taught=taught))

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['N_REGION', 'N_LINE', 'N_LABELS', 'MEAN', 'STD', 'SPOT', 'conv', 'separable', 'hard_edges', 'breaks', 'folded',
-           'Bytes', 'side_by_side', 'Pyramid', 'summary', 'extent', 'Inspector', 'imagenet_weights']
+           'Bytes', 'side_by_side', 'Pyramid', 'bottlenecks', 'narrow', 'inner_of', 'narrowed', 'summary', 'extent',
+           'Inspector', 'inspector', 'imagenet_weights']
 
 # %% ../nbs/21_network.ipynb #c581ec5a
 import torch
@@ -108,6 +109,42 @@ class Pyramid(nn.Module):
             top = smooth(x+f)
         return self.join[1:](side_by_side(self.join[0], top, fine[0]))
 
+# %% ../nbs/21_network.ipynb #7f350000
+def bottlenecks(encoder):
+    "Return the inverted bottlenecks of an encoder, from front to back."
+    return [m for m in encoder.modules() if hasattr(m, 'conv_pwl')]
+
+def narrow(
+    b,    # Inverted bottleneck of timm
+    kept, # Numbers of the inner channels that stay
+):
+    "Take inner channels out of a bottleneck, in place."
+    kept = torch.as_tensor(kept)
+    pick = lambda p, axis=0: nn.Parameter(p.detach().index_select(axis, kept))
+    for layer,norm in (b.conv_pw, b.bn1), (b.conv_dw, b.bn2):
+        layer.weight, norm.weight, norm.bias = pick(layer.weight), pick(norm.weight), pick(norm.bias)
+        norm.running_mean, norm.running_var = norm.running_mean[kept], norm.running_var[kept]
+        layer.out_channels = norm.num_features = len(kept)
+    b.conv_dw.in_channels = b.conv_dw.groups = b.conv_pwl.in_channels = len(kept)
+    b.conv_pwl.weight = pick(b.conv_pwl.weight, 1)
+
+def inner_of(state):
+    "Return how many inner channels each bottleneck has in the weights of an `Inspector`."
+    return tuple(v.shape[1] for k,v in state.items() if k.endswith('conv_pwl.weight'))
+
+def narrowed(
+    encoder, # Its bottlenecks are narrowed in place
+    inner,   # How many inner channels each keeps, the first ones; empty for all
+): # The encoder
+    "Make room for weights whose bottlenecks are narrower; raise a ValueError where they cannot be these."
+    found = bottlenecks(encoder)
+    if not inner: return encoder
+    have = [b.conv_dw.out_channels for b in found]
+    if len(inner)!=len(have) or any(not 0<n<=h for n,h in zip(inner, have)):
+        raise ValueError(f'inner channels {tuple(inner)} do not fit an encoder whose bottlenecks have {tuple(have)}; name the architecture that they were made of')
+    for b,n in zip(found, inner): narrow(b, range(n))
+    return encoder
+
 # %% ../nbs/21_network.ipynb #c024af7b
 def summary(
     x, # (B,C,h,w)
@@ -130,10 +167,11 @@ class Inspector(nn.Module):
         arch='tf_efficientnet_lite0', # Any timm model with feature maps at strides 4-32
         width=64,                     # Channels of the pyramid
         pretrained=False,             # Ask timm's hub for weights; see `imagenet_weights` for the offline way
+        inner=(),                     # Inner channels of each inverted bottleneck; empty for those of the architecture
     ):
         super().__init__()
         self.bytes   = Bytes()
-        self.encoder = timm().create_model(arch, features_only=True, out_indices=(1,2,3,4), pretrained=pretrained)
+        self.encoder = narrowed(timm().create_model(arch, features_only=True, out_indices=(1,2,3,4), pretrained=pretrained), inner)
         channels     = self.encoder.feature_info.channels()
         self.pyramid = Pyramid(channels, width)
         self.outline = nn.Conv2d(width, N_REGION+N_LINE, 1)
@@ -142,19 +180,33 @@ class Inspector(nn.Module):
         n = 2*(2*width+width+N_REGION+N_LINE+N_LABELS)
         self.present = nn.Sequential(nn.Linear(n, 192), nn.ReLU6(), nn.Dropout(.1), nn.Linear(192, N_LABELS))
 
-    def forward(self, blocks):
+    def forward(self, blocks): return self.looks(blocks)[2:]
+
+    def looks(self, blocks):
+        "Return the joined map (B,w,h/4,w/4), what is made of the encoder's last map (B,2w,h/32,w/32), and the answers."
         x, pixels = self.bytes(blocks)
         features  = self.encoder(x)
-        joined    = self.pyramid(features, pixels)
+        joined, context = self.pyramid(features, pixels), self.context(features[-1])
         outlines  = self.outline(joined)
-        evidence  = [summary(self.context(features[-1])), summary(joined), summary(outlines.clamp(-12,12)/4), extent(outlines.float())]
+        evidence  = [summary(context), summary(joined), summary(outlines.clamp(-12,12)/4), extent(outlines.float())]
         regions   = outlines[:,:N_REGION] if self.training else outlines[:,:N_REGION]-self.caution # or training would unlearn it
-        return self.present(torch.cat(evidence, 1)), regions, outlines[:,N_REGION:]
+        return joined, context, self.present(torch.cat(evidence, 1)), regions, outlines[:,N_REGION:]
 
     def _load_from_state_dict(self, state, prefix, *how):
         "Take weights; those of before 0.8 know no caution."
         if f'{prefix}outline.bias' in state: state.setdefault(f'{prefix}caution', torch.zeros_like(self.caution))
         super()._load_from_state_dict(state, prefix, *how)
+
+# %% ../nbs/21_network.ipynb #92bad4db
+def inspector(
+    state,                        # Weights of an `Inspector`
+    arch='tf_efficientnet_lite0', # What its encoder was made of
+    width=64,
+): # `Inspector`
+    "Build a network as wide as its weights, and load them."
+    net = Inspector(arch, width, inner=inner_of(state))
+    net.load_state_dict(state)
+    return net
 
 # %% ../nbs/21_network.ipynb #b86e7bd4
 def imagenet_weights(

@@ -170,9 +170,8 @@ def release(
 ):
     "Turn a checkpoint into a calibrated model folder; return its card."
     import torch
-    from rsqi.network import Inspector
-    net = Inspector()
-    net.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['average'])
+    from rsqi.network import inspector
+    net = inspector(torch.load(checkpoint, map_location='cpu', weights_only=True)['average'])
     save_network(net, out, dict(name='uncalibrated'))
     labels, truth, lines, regions, region = answers(Engine(str(out)), samples)
     scale, shift = calibrate(labels, truth, lines)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from .classifiers import words_of
 from .engine import ModelError, load_network, model_card, model_folder, padded
-from .network import Inspector
+from .network import Inspector, inner_of
 from .nets import read_net
 from .pairs import words
 from .taxonomy import default_taxonomy
@@ -151,13 +151,13 @@ def new_small(
     net = load_network(model_folder(trunk))
     if not isinstance(net, Inspector): raise ModelError(f'{trunk} is not of the default kind; name one that rsqi train compact made')
     said, sizes = model_card(trunk), SIZES | sizes
-    card = dict(family='small-qa', role='answerer', arch=said['arch'], width=said['width'], sizes=sizes, lang=lang, trunk=str(trunk))
+    card = dict(family='small-qa', role='answerer', arch=said['arch'], width=said['width'], inner=inner_of(net.state_dict()), sizes=sizes, lang=lang, trunk=str(trunk))
     return SmallQA(net, question_words(), lang, **sizes), card
 
 def build_small(card, source=None):
     "Build the network of a card."
     tokenizer = tokenizer_in(source) if source else question_words()
-    return SmallQA(Inspector(card['arch'], card['width']), tokenizer, card['lang'], **card['sizes'])
+    return SmallQA(Inspector(card['arch'], card['width'], inner=card.get('inner', ())), tokenizer, card['lang'], **card['sizes'])
 
 @opener('small-qa')
 def open_small(folder, card, device): return read_net(folder, card, {'small-qa': build_small}).to(device).eval()

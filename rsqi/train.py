@@ -19,7 +19,7 @@ from pathlib import Path
 from torch import nn
 from .imagery import UNKNOWN
 from .crops import Supply
-from .network import Inspector, imagenet_weights
+from .network import Inspector, imagenet_weights, inner_of, narrowed
 
 # %% ../nbs/22_train.ipynb #1f5fddd4
 @dataclass(frozen=True)
@@ -269,14 +269,15 @@ def adopt(net, state):
 
 def begin(plan, pretrained=True):
     "Build network, average and optimiser, from the last checkpoint if there is one."
-    net, average = Inspector(), Inspector()
+    net, average, state = Inspector(), Inspector(), start_weights(plan.start) if plan.start else {}
     if pretrained: imagenet_weights(net.encoder)
+    for n in net, average: narrowed(n.encoder, inner_of(state))
     net = net.to(memory_format=torch.channels_last)
     average.load_state_dict(net.state_dict())
     optimiser, last = prepare(net, plan), Path(plan.out)/'last.pt'
     if last.exists(): return net, average, optimiser, load_checkpoint(last, net, average, optimiser)
     if plan.start:
-        adopt(average, start_weights(plan.start))
+        adopt(average, state)
         net.load_state_dict(average.state_dict())
     return net, average, optimiser, 0
 
