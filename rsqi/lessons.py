@@ -172,10 +172,12 @@ def between(
     "Write the model between an old and a new one."
     import torch
     from rsqi.engine import load_network, model_card, model_folder, save_network, weights_hash
-    from rsqi.network import inspector
+    from rsqi.network import inner_of, inspector
     from rsqi.train import blend
     net = inspector(torch.load(checkpoint, map_location='cpu', weights_only=True)['average'])
-    blend(net, load_network(model_folder(start)), 1-keep)
+    before = load_network(model_folder(start))
+    if inner_of(net.state_dict())!=inner_of(before.state_dict()): raise ValueError(f'{checkpoint} is not as wide as {start}; name the model that its training went on from')
+    blend(net, before, 1-keep)
     card = {k: v for k,v in model_card(start).items() if k not in ('arch','width','name')}
     taught = dict(start=weights_hash(str(start)), keep=keep, **more)
     save_network(net, out, dict(card, name=Path(out).resolve().parent.name, taught=taught))

@@ -112,7 +112,7 @@ class Pyramid(nn.Module):
 # %% ../nbs/21_network.ipynb #7f350000
 def bottlenecks(encoder):
     "Return the inverted bottlenecks of an encoder, from front to back."
-    return [m for m in encoder.modules() if hasattr(m, 'conv_pwl')]
+    return [m for m in encoder.modules() if all(hasattr(m, f'conv_{c}') for c in ('pw','dw','pwl'))]
 
 def narrow(
     b,    # Inverted bottleneck of timm
@@ -129,8 +129,10 @@ def narrow(
     b.conv_pwl.weight = pick(b.conv_pwl.weight, 1)
 
 def inner_of(state):
-    "Return how many inner channels each bottleneck has in the weights of an `Inspector`."
-    return tuple(v.shape[1] for k,v in state.items() if k.endswith('conv_pwl.weight'))
+    "Return how many inner channels each bottleneck has in the weights of an `Inspector`, from front to back."
+    found = [k for k in state if k.endswith('.conv_pwl.weight') and k.replace('pwl','dw') in state]
+    order = sorted(found, key=lambda k: [int(p) if p.isdigit() else p for p in k.split('.')]) # files keep another order
+    return tuple(state[k].shape[1] for k in order)
 
 def narrowed(
     encoder, # Its bottlenecks are narrowed in place
@@ -141,7 +143,7 @@ def narrowed(
     if not inner: return encoder
     have = [b.conv_dw.out_channels for b in found]
     if len(inner)!=len(have) or any(not 0<n<=h for n,h in zip(inner, have)):
-        raise ValueError(f'inner channels {tuple(inner)} do not fit an encoder whose bottlenecks have {tuple(have)}; name the architecture that they were made of')
+        raise ValueError(f'inner channels {tuple(inner)} do not fit an encoder whose bottlenecks have {tuple(have)}; give weights of this architecture')
     for b,n in zip(found, inner): narrow(b, range(n))
     return encoder
 
@@ -180,17 +182,14 @@ class Inspector(nn.Module):
         n = 2*(2*width+width+N_REGION+N_LINE+N_LABELS)
         self.present = nn.Sequential(nn.Linear(n, 192), nn.ReLU6(), nn.Dropout(.1), nn.Linear(192, N_LABELS))
 
-    def forward(self, blocks): return self.looks(blocks)[2:]
-
-    def looks(self, blocks):
-        "Return the joined map (B,w,h/4,w/4), what is made of the encoder's last map (B,2w,h/32,w/32), and the answers."
+    def forward(self, blocks):
         x, pixels = self.bytes(blocks)
         features  = self.encoder(x)
-        joined, context = self.pyramid(features, pixels), self.context(features[-1])
+        joined    = self.pyramid(features, pixels)
         outlines  = self.outline(joined)
-        evidence  = [summary(context), summary(joined), summary(outlines.clamp(-12,12)/4), extent(outlines.float())]
+        evidence  = [summary(self.context(features[-1])), summary(joined), summary(outlines.clamp(-12,12)/4), extent(outlines.float())]
         regions   = outlines[:,:N_REGION] if self.training else outlines[:,:N_REGION]-self.caution # or training would unlearn it
-        return joined, context, self.present(torch.cat(evidence, 1)), regions, outlines[:,N_REGION:]
+        return self.present(torch.cat(evidence, 1)), regions, outlines[:,N_REGION:]
 
     def _load_from_state_dict(self, state, prefix, *how):
         "Take weights; those of before 0.8 know no caution."
@@ -201,9 +200,9 @@ class Inspector(nn.Module):
 def inspector(
     state,                        # Weights of an `Inspector`
     arch='tf_efficientnet_lite0', # What its encoder was made of
-    width=64,
+    width=64,                     # Channels of the pyramid
 ): # `Inspector`
-    "Build a network as wide as its weights, and load them."
+    "Build a network as wide as its weights, and load them; raise a ValueError where they are of another architecture."
     net = Inspector(arch, width, inner=inner_of(state))
     net.load_state_dict(state)
     return net

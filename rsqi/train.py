@@ -269,12 +269,14 @@ def adopt(net, state):
 
 def begin(plan, pretrained=True):
     "Build network, average and optimiser, from the last checkpoint if there is one."
-    net, average, state = Inspector(), Inspector(), start_weights(plan.start) if plan.start else {}
+    last = Path(plan.out)/'last.pt'
+    state = start_weights(last if last.exists() else plan.start) if last.exists() or plan.start else {}
+    net, average = Inspector(), Inspector()
     if pretrained: imagenet_weights(net.encoder)
     for n in net, average: narrowed(n.encoder, inner_of(state))
     net = net.to(memory_format=torch.channels_last)
     average.load_state_dict(net.state_dict())
-    optimiser, last = prepare(net, plan), Path(plan.out)/'last.pt'
+    optimiser = prepare(net, plan)
     if last.exists(): return net, average, optimiser, load_checkpoint(last, net, average, optimiser)
     if plan.start:
         adopt(average, state)

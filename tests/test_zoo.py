@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from rsqi.cli import main
 from rsqi.config import Config
-from rsqi.engine import SILENCE, Engine, ModelError, Notice, load_network, part, weights_hash
+from rsqi.engine import SILENCE, Engine, ModelError, Notice, load_network, model_folder, part, weights_hash
 from rsqi.feed import Job, Recipe, toy
+from rsqi.network import Inspector, inner_of
 from rsqi.nets import Whole, read_net, save_net
 from rsqi.refusals import Refused
 from rsqi.taxonomy import default_taxonomy
@@ -337,3 +338,11 @@ def test_the_command_line_says_how_it_goes(data, tmp_path, capsys):
     assert len(lines)==3 and lines[0].startswith('epoch 1/2  step 2/4  loss') and 'mIoU' in lines[0] and 'left' in lines[0] and lines[-1]==f"model: {tmp_path/'run'}"
     assert 'steps 2/2' in err
     assert len((tmp_path/'run'/'log.csv').read_text().splitlines())==3 and (tmp_path/'run'/'loss.png').read_bytes()[1:4]==b'PNG'
+
+@pytest.mark.parametrize('role', ['classifier', 'segmenter'])
+def test_the_compact_network_starts_from_the_default_model(role, tmp_path):
+    "Whose bottlenecks are narrower than those of its architecture."
+    net, card = new_net(role, 'compact', 'default')
+    assert tuple(card['options']['inner'])==inner_of(load_network(model_folder('default')).state_dict())!=inner_of(Inspector().state_dict())
+    save_net(net, tmp_path/'model', card)
+    assert inner_of(load_network(tmp_path/'model').state_dict())==tuple(card['options']['inner'])
