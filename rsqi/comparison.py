@@ -21,7 +21,7 @@ from .inspection import Inspection, put
 from .polygons import is_placed, write_layer
 from .progress import json_line
 from .refusals import Refused, making, refusing, without_marks
-from .show import data_uri, fitting, mask_png, webp
+from .show import data_uri, fitting, light, mask_png, webp
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/58_comparison.ipynb #9965fc13
@@ -240,7 +240,7 @@ def objects(comparison, most=500, thumbs=150):
     "Return the map and the table of the objects, linked to one another."
     from markupsafe import Markup
     from rsqi.offline_map import Call, pixel_map
-    from rsqi.sections import in_pixels, light, pins
+    from rsqi.sections import in_pixels, pins
     import shapely
     f, shape = comparison.facts, comparison.facts['shape']
     states, tax = [State(**{k: s[k] for k in State._fields}) for s in f['states']], default_taxonomy()

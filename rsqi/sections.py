@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'OUTCOMES', 'PASSED', 'BARE', 'MOST', 'BLOCKS', 'LOTS', 'SCALE', 'DONE', 'FLAGS', 'STAGES', 'ROLES',
-           'templates', 'html_part', 'heading', 'verdict', 'facts', 'in_pixels', 'light', 'thinned', 'gap_blocks',
-           'pins', 'findings', 'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'checklist',
-           'signoff']
+           'templates', 'html_part', 'heading', 'verdict', 'facts', 'in_pixels', 'gap_blocks', 'pins', 'findings',
+           'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'checklist', 'signoff']
 
 # %% ../nbs/40_sections.ipynb #2ae76028
 import json, re, shlex, sys, tomllib
@@ -19,7 +18,7 @@ from .config import Config
 from .inspection import TONES
 from .progress import percent
 from .score import known_policy, legend, passing
-from .show import data_uri, fitting, mask_png, webp
+from .show import data_uri, fitting, light, mask_png, webp
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/40_sections.ipynb #635b8f29
@@ -171,21 +170,6 @@ def in_pixels(polygons, scene):
     back = ~Affine(*scene['transform'])
     def move(xy): x, y = back @ xy.T; return np.column_stack([x, -y])
     return shapely.transform(polygons, move)
-
-# %% ../nbs/40_sections.ipynb #7c9ebd1f
-def light(polygons, tolerance, corners=10_000):
-    "Return the polygons with few corners, rounded to a tenth of a pixel."
-    import shapely
-    return shapely.transform(thinned(polygons, tolerance, corners, shapely.simplify), lambda xy: np.round(xy, 1))
-
-def thinned(polygons, tolerance, corners, simplify):
-    "Return the polygons with few corners, as far as `simplify(polygons, tolerance)` must go for that."
-    import shapely
-    polygons, count = np.asarray(polygons, object), lambda g: shapely.get_num_coordinates(g).sum()
-    for some in polygons[::8], polygons: # an eighth of them tells about how far it must go
-        most = corners*count(some)/max(count(polygons), 1)
-        while count(thin := simplify(some, tolerance))>most and tolerance<1e4: tolerance *= 1.6
-    return thin
 
 # %% ../nbs/40_sections.ipynb #97590b81
 def _features(inspection):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CJK_FONTS', 'QUALITIES', 'VIRIDIS', 'overlay', 'present', 'show', 'side_by_side', 'encode', 'webp', 'mask_png',
-           'data_uri', 'fitting', 'qgis_style', 'qgis_mask_style', 'qgis_confidence_style']
+           'data_uri', 'fitting', 'light', 'thinned', 'qgis_style', 'qgis_mask_style', 'qgis_confidence_style']
 
 # %% ../nbs/04_show.ipynb #58c62725
 import base64
@@ -144,6 +144,35 @@ def fitting(
     made = lru_cache(lambda quality: webp(image, quality))
     fit = bisect_right(QUALITIES, budget, key=lambda q: len(made(q)))
     return data_uri(made(QUALITIES[max(fit-1, 0)]), 'image/webp')
+
+# %% ../nbs/04_show.ipynb #b670683d
+def light(
+    polygons,        # Shapely, any
+    tolerance,       # How far an outline may move at first, pixels
+    corners=10_000,  # Of all together, if 50 times the tolerance is enough for that
+): # Array of shapely
+    "Return the polygons with few corners, rounded to a tenth of a pixel."
+    import shapely
+    return shapely.transform(thinned(polygons, tolerance, corners, _simpler, 50*tolerance), lambda xy: np.round(xy, 1))
+
+def thinned(polygons, tolerance, corners, simplify, last=1e4):
+    "Return the polygons with few corners, as far as `simplify(polygons, tolerance)` must go for that, up to the `last` tolerance."
+    import shapely
+    polygons, count = np.asarray(polygons, object), lambda g: shapely.get_num_coordinates(g).sum()
+    for some in polygons[::8], polygons: # an eighth of them tells about how far it must go
+        most = corners*count(some)/max(count(polygons), 1)
+        while count(thin := simplify(some, tolerance))>most and tolerance<last: tolerance *= 1.6
+    return thin
+
+def _simpler(polygons, tolerance, large=5000):
+    "Simplify part by part, or ten thousand specks in one polygon would take minutes; parts with many corners may lose holes."
+    import shapely
+    parts, whose = shapely.get_parts(polygons, return_index=True)
+    heavy = shapely.get_num_coordinates(parts)>large
+    fine, rough = (shapely.simplify(np.where(h, parts, None), tolerance, preserve_topology=keep) for h,keep in ((~heavy,True), (heavy,False)))
+    thin = np.where(heavy, np.where(shapely.is_empty(rough), shapely.envelope(parts), rough), fine)
+    pieces = [shapely.get_parts(p) for p in np.split(thin, np.searchsorted(whose, range(1, len(polygons))))[:len(polygons)]]
+    return np.array([p[0] if len(p)==1 else shapely.multipolygons(p) for p in pieces]+[None], object)[:-1]
 
 # %% ../nbs/04_show.ipynb #875cbe29
 def qgis_style(

@@ -26,8 +26,8 @@ from .redraw import Painting, outcomes, sketched
 from .refusals import Refused
 from .raster import SceneError
 from .scene import Scene
-from .sections import FILTERS, thinned
-from .show import webp
+from .sections import FILTERS
+from .show import thinned, webp
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/88_viewer.ipynb #3541037f
