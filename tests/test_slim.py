@@ -35,7 +35,7 @@ def test_the_same_answers_from_half_the_channels(at_hand, capsys):
     thick, thin = (Engine(str(at_hand/m)).run(picture) for m in ('thick','thin')) # graph and weights came along
     for a,b in zip(thick, thin): assert np.abs(a-b).max()<.1*max(a.std(), .1), (np.abs(a-b).max(), a.std())
 
-@pytest.mark.parametrize('more, words', [(('--samples', 3), 'too few'), (('--most', 2), 'below 1'), (('--from', 'no such model'), 'is no start')])
+@pytest.mark.parametrize('more, words', [(('--samples', 1), 'too few'), (('--most', 2), 'below 1'), (('--from', 'no such model'), 'is no start')])
 def test_what_cannot_be_slimmed_is_refused_and_nothing_stays(at_hand, capsys, more, words):
     assert slim(at_hand, *more)==2
     said = capsys.readouterr().err.strip()
