@@ -7,7 +7,7 @@ __all__ = ['REPOSITORY', 'FETCHED', 'SILENCE', 'LATER', 'families', 'STRIDE', 'E
            'Notice', 'hub_folder', 'model_folder', 'model_card', 'family', 'family_of', 'part', 'licence_of',
            'tell_licence', 'stamp', 'weights_hash', 'padded', 'engine', 'quiet_openvino', 'cores', 'compiled',
            'OpenVino', 'open_openvino', 'Torch', 'open_torch', 'open_cuda', 'choose', 'Engine', 'open_engine',
-           'fold_calibration', 'save_network', 'save_graph', 'compact', 'load_network']
+           'fold_calibration', 'save_network', 'save_graph', 'compact', 'load_network', 'load_default']
 
 # %% ../nbs/23_engine.ipynb #1bdd7ebc
 import hashlib, json, os, re, sys, warnings
@@ -347,7 +347,7 @@ def save_network(
     state = {k: v.half() if v.dtype.is_floating_point else v for k,v in net.state_dict().items()}
     save_file({k: v.contiguous() for k,v in state.items()}, folder/'weights.safetensors')
     net.load_state_dict({k: v.float() if v.dtype.is_floating_point else v for k,v in state.items()})
-    card = dict(arch='tf_efficientnet_lite0', width=64, **card)
+    card = dict(arch='tf_efficientnet_lite0', width=64)|card
     (folder/'config.json').write_text(json.dumps(card, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
     save_graph(net, folder)
 
@@ -375,3 +375,12 @@ def load_network(
     "Build the torch network of a model folder."
     card = model_card(folder)
     return family_of(card)[0](Path(folder), card)
+
+def load_default(
+    name, # A model: its name, folder or repository
+): # `Inspector`
+    "Build the torch network of a model of the default kind; raise `ModelError` where it is of another."
+    from rsqi.network import Inspector
+    net = load_network(model_folder(name))
+    if not isinstance(net, Inspector): raise ModelError(f'{name} is not of the default kind; name one that rsqi train compact made')
+    return net

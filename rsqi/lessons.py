@@ -178,9 +178,8 @@ def between(
     before = load_network(model_folder(start))
     if inner_of(net.state_dict())!=inner_of(before.state_dict()): raise ValueError(f'{checkpoint} is not as wide as {start}; name the model that its training went on from')
     blend(net, before, 1-keep)
-    card = {k: v for k,v in model_card(start).items() if k not in ('arch','width','name')}
     taught = dict(start=weights_hash(str(start)), keep=keep, **more)
-    save_network(net, out, dict(card, name=Path(out).resolve().parent.name, taught=taught))
+    save_network(net, out, model_card(start)|dict(name=Path(out).resolve().parent.name, taught=taught))
     return Path(out)
 
 # %% ../nbs/98_lessons.ipynb #76ad5574

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLACES', 'RIDGE', 'WIDE', 'MOST', 'SEEN', 'LOOK', 'ELSE', 'SIZE', 'OURS', 'Witnessed', 'witness', 'weigh', 'give_up',
-           'staying', 'refit', 'enough', 'slimmed', 'apart', 'look_at', 'to_slim', 'slim', 'slim_options', 'train_slim']
+           'staying', 'refit', 'enough', 'slimmed', 'apart', 'look_at', 'slim', 'slim_options', 'train_slim']
 
 # %% ../nbs/98a_slim.ipynb #b5e376ba
 import numpy as np, torch, torch.nn.functional as F
@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from .cli import Usage, command, imagery, number, positive
 from .crops import Supply
-from .engine import licence_of, load_network, model_card, model_folder, save_network, weights_hash
+from .engine import licence_of, load_default, model_card, save_network, weights_hash
 from .lessons import startable
-from .network import Inspector, bottlenecks, inner_of, narrow
+from .network import bottlenecks, inner_of, narrow
 from .progress import silent, track
 from .refusals import making
 from torch import nn
@@ -185,12 +185,6 @@ def look_at(
     "Draw pictures to judge a network on."
     return np.stack([supply.sample(size, np.random.default_rng([seed,i])).image for i in progress(range(n), n, 'samples')])
 
-def to_slim(start):
-    "Open a model that is to be slimmed, in evaluation mode; raise a ValueError where it is of another kind than the default one."
-    net = load_network(model_folder(start)).eval()
-    if not isinstance(net, Inspector): raise ValueError(f'{start} is not of the default kind; name one that rsqi train compact made')
-    return net
-
 def slim(
     start,     # Model of the default kind
     images,    # (n,h,w,3) u8, see `look_at`
@@ -200,12 +194,11 @@ def slim(
     most=MOST, # See `slimmed`
 ): # {answer: how far it is apart}, see `apart`
     "Make a thin model of a thick one; raise a ValueError where it is of another kind."
-    thick = to_slim(start)
+    thick = load_default(start).eval()
     thin = slimmed(thick, images, most)
-    card = {k: v for k,v in model_card(start).items() if k not in ('arch','width','name')}
     far, licence = apart(thin, thick, others), licence_of(start)
     told = dict(start=weights_hash(str(start)), inner=inner_of(thin.state_dict()), before=inner_of(thick.state_dict()), most=most, apart=far)
-    save_network(thin, out, card|dict(name=name or Path(out).resolve().name, slimmed=told)|(dict(licence=licence) if licence else {}))
+    save_network(thin, out, model_card(start)|dict(name=name or Path(out).resolve().name, slimmed=told)|(dict(licence=licence) if licence else {}))
     return far
 
 # %% ../nbs/98a_slim.ipynb #281ecfbf
@@ -226,7 +219,7 @@ def train_slim(args):
     imagery(args.data, 'train')
     start = startable(args.start, True)
     with refusing():
-        if args.samples<(least := enough(to_slim(start), SIZE, SIZE)): raise Usage(f'{args.samples} samples are too few to judge channels on; give --samples {least} or more')
+        if args.samples<(least := enough(load_default(start).eval(), SIZE, SIZE)): raise Usage(f'{args.samples} samples are too few to judge channels on; give --samples {least} or more')
         with making(args.out, args.overwrite, 'model', OURS, 'config.json') as made:
             supply = Supply(args.data, 'train')
             images, others = (look_at(supply, n, seed, progress=track) for n,seed in ((args.samples, 99), (ELSE, 98)))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from .classifiers import words_of
-from .engine import ModelError, load_network, model_card, model_folder, padded
+from .engine import load_default, model_card, padded
 from .network import Inspector, inner_of
 from .nets import read_net
 from .pairs import words
@@ -148,9 +148,7 @@ def new_small(
     **sizes,         # See `SmallQA`
 ): # (network, card)
     "Return a decoder that knows nothing yet, on a trunk that knows much."
-    net = load_network(model_folder(trunk))
-    if not isinstance(net, Inspector): raise ModelError(f'{trunk} is not of the default kind; name one that rsqi train compact made')
-    said, sizes = model_card(trunk), SIZES | sizes
+    net, said, sizes = load_default(trunk), model_card(trunk), SIZES | sizes
     card = dict(family='small-qa', role='answerer', arch=said['arch'], width=said['width'], inner=inner_of(net.state_dict()), sizes=sizes, lang=lang, trunk=str(trunk))
     return SmallQA(net, question_words(), lang, **sizes), card
 

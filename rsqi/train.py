@@ -270,7 +270,8 @@ def adopt(net, state):
 def begin(plan, pretrained=True):
     "Build network, average and optimiser, from the last checkpoint if there is one."
     last = Path(plan.out)/'last.pt'
-    state = start_weights(last if last.exists() else plan.start) if last.exists() or plan.start else {}
+    held = last if last.exists() else plan.start
+    state = start_weights(held) if held else {}
     net, average = Inspector(), Inspector()
     if pretrained: imagenet_weights(net.encoder)
     for n in net, average: narrowed(n.encoder, inner_of(state))
