@@ -168,10 +168,11 @@ def frame(
     of = lambda *some: tuple(dict.fromkeys(w.value for w in said if w.kind in some))
     numbers = lambda kind: tuple(int(n) for n in of(f'{kind}_number'))
     cues = kinds & (table['intent'].keys() | table['weak'].keys())
-    lacking, names, parts = 'lacking' in kinds, of('name'), {'unusable','where'}<=kinds
+    lacking, names, parts = 'lacking' in kinds, of('name'), 'unusable' in kinds and bool(kinds & {'where','area','much'})
     keys = lambda some: tuple(dict.fromkeys(k for n in some for k in n.split()))
     if 'way' in kinds: cues = cues | {'direction'}
-    if 'unusable' in kinds and not parts: cues = cues | {'failed'}
+    if 'unusable' in kinds: cues = cues | ({'failed'} if not parts else {'area'} if 'much' in kinds else set())
+    if {'score','confidence'}<=cues and not names and 'finding_number' not in kinds: cues = cues-{'confidence'} # its interval says how sure it is
     return Frame(' '.join(w.text for w in said), frozenset(cues), keys(names), keys(n for n in names if ' ' in n), of('class'),
                  numbers('finding'), numbers('block'), of('place','compass'), of('way'),
                  'problem' in kinds or lacking and not names or parts, 'pronoun' in kinds,

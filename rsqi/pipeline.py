@@ -16,7 +16,7 @@ from . import __version__
 from .grid import Block, Grid
 from .scene import Overview, Scene, SceneError
 from .taxonomy import IGNORED, default_taxonomy
-from .engine import EDGE, open_engine, weights_hash
+from .engine import EDGE, model_card, open_engine, weights_hash
 from .refusals import Refused, hold, refusing
 from .config import Config
 from .merge import Bands, write_bands
@@ -391,7 +391,7 @@ def _run(scene, folder, config, engine, weights, timings, progress):
     timings['blocks'] = time.perf_counter()-started
     share = 1-work.unread/work.ground if work.ground else 1.
     table = sorted(work.table, key=lambda r: (r['size'], r['y'], r['x']))
-    model = dict(name=config.model, sha256=weights)
+    model = dict(name=config.model, sha256=weights, **({'version': str(v)} if (v := model_card(config.model).get('version')) else {}))
     run = Run(tuple(table), tuple(work.seams), share, timings, doubts(scene, engine.card), engine.card.get('reliability'))
     result = finish(folder, scene, config, dict(classifier=model, segmenter=model), run)
     _forget(folder)

@@ -351,7 +351,7 @@ def _policy_rows(p): return [(said, p[k]) for k,said in dict(name=('name', '名�
 def _scene_rows(i):
     return [(('name', '名称'), i.scene['name']), ('sha256', i.scene['sha256']), (('inspected by', '检查程序'), f'rsqi {i.version}')]
 
-def _model_rows(role, model): return [(ROLES.get(role, role), model['name']), ('sha256', model['sha256'])]
+def _model_rows(role, model): return [(ROLES.get(role, role), ' '.join(filter(None, (model['name'], model.get('version'))))), ('sha256', model['sha256'])]
 
 def _plain(value):
     if value is None: return '–'

@@ -321,6 +321,12 @@ def test_places_and_findings_are_told_apart(joined, folder, tmp_path):
     assert ask(one, '有几处条纹?').text=='这张卫星图像有1个条状噪声图斑,分布在多处。'
     assert 'one finding' in ask(one, 'Any stripes?').line and '同一图斑' in ask(one, '有条纹吗?').line
 
+def test_what_is_unusable_has_an_extent_and_a_score_a_certainty(session):
+    for asked,like in {'How much is unusable?': 'What is the area of the problems?', '有多少不可用?': '问题的面积有多大?',
+                       'How sure is the score?': 'What is the score?', '得分可靠吗?': '得分是多少?', 'How strong is the cloud?': 'How severe is the cloud?'}.items():
+        said = session.ask(asked)
+        assert said.text==session.ask(like).text and said.kind in ('area','score','severity'), asked
+
 def test_the_unusable_parts_are_those_of_the_findings(session):
     for question,lang in ('Which parts are unusable?', 'en'), ('哪些部分不可用?', 'zh'):
         got = session.ask(question)
