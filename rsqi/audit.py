@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from . import __version__
 from .archive import PROBLEMS
-from .jitter import hear_jitter
+from .shadows import hear_regions
 from .classifier import hear, sigmoid
 from .dataset import read_dataset, rows_in
 from .engine import open_engine
@@ -173,7 +173,7 @@ def opinion(engine, image, mask, edge=512):
         part, ok = np.ascontiguousarray(image[b.ix]), ground[b.ix]
         if not ok.any(): continue
         labels, regions, lines = (a[0] for a in engine.run(part[None]))
-        found.append(sigmoid(hear(hear_jitter(labels, regions, part, ok)[0], lines, part, ok)))
+        found.append(sigmoid(hear(hear_regions(labels, regions, part, ok)[0], lines, part, ok)))
     return np.max(found, 0) if found else np.zeros(len(default_taxonomy()), np.float32)
 
 def disputes(n, labels, p):

@@ -12,7 +12,7 @@ from functools import partial
 from .taxonomy import default_taxonomy
 from .seams import search, seam_odds
 from .thresholds import pixel_evidence
-from .jitter import hear_jitter
+from .shadows import hear_regions
 from .engine import SILENCE, open_engine, part
 
 # %% ../nbs/24_classifier.ipynb #d51253ff
@@ -94,7 +94,7 @@ class Classifier:
         blocks, # (B,h,w,3) u8
     ): # (B,10) f32, natural logits; above 0 is present at the shipped threshold
         "Ask which defects the blocks hold."
-        return np.stack([hear(hear_jitter(z, r, b)[0], l, b) for z,r,l,b in zip(*self.engine.run(blocks), blocks)])
+        return np.stack([hear(hear_regions(z, r, b)[0], l, b) for z,r,l,b in zip(*self.engine.run(blocks), blocks)])
 
     def labels(self, blocks):
         "Return for each block the keys of the defects found (an empty tuple is a qualified block)."

@@ -19,7 +19,7 @@ from .classifier import detectors_for, hear, seam_maps, sigmoid, widened
 from .segmenter import EVERY_STEP, decide, from_steps
 from .fusion import fuse, heard_below
 from .thresholds import detect
-from .jitter import hear_jitter
+from .shadows import hear_regions
 from .seams import band, kept, search
 from .polygons import SeamLine
 
@@ -271,8 +271,7 @@ def witnessed(
 ): # the same two, for the whole table
     "Return what a network said of a block, with what its image shows by itself."
     labels = widened(labels, window.shrink==1)
-    if window.shrink>1: return labels, regions
-    return hear_jitter(labels, regions, window.image, window.ground & window.readable)
+    return hear_regions(labels, regions, window.image, window.ground & window.readable, window.shrink==1)
 
 # %% ../nbs/35_judge.ipynb #aa5db101
 SURE_SEAM   = .1                        # Probability of block and line together from which a line is marked

@@ -1,0 +1,95 @@
+"Shadows that clouds throw, from a file to its mask, and what must not be touched."
+import cv2, numpy as np, pytest, rasterio
+from pathlib import Path
+from rsqi.config import Config
+from rsqi.classifier import Classifier
+from rsqi.fields import fractal
+from rsqi.pipeline import inspect_scene
+from rsqi.replay import replay
+from rsqi.shadows import LEAST, darkness, hear_shadows, thrown
+pytestmark = pytest.mark.filterwarnings('ignore:Dataset has no geotransform')
+STEP = 44, -60 # Pixels
+SAMPLES = Path(__file__).parents[1]/'data_samples'
+
+def prairie(size=640, thrown=True, ground=None, deep=.55):
+    "Fields of many shades, or another ground, under small clouds: the picture, and where their shadows and they lie"
+    rng = np.random.default_rng(5)
+    fields = cv2.resize(rng.uniform(60, 110, (12,12,1)).astype(np.float32), (size,size), interpolation=cv2.INTER_NEAREST)[...,None]*np.float32([.9,1,.7])
+    fields = fields if ground is None else ground[:size,:size].astype(np.float32)
+    density = fractal((size,size), rng, scale=.12, roughness=.6)
+    density = np.clip((density-np.quantile(density, .86))/np.ptp(density)*9, 0, 1)
+    lies = cv2.warpAffine(density, np.float32([[1,0,STEP[1]],[0,1,STEP[0]]]), (size,size))*thrown
+    image = fields*(1-deep*lies[...,None])*(1-density[...,None])+np.float32([240,243,247])*density[...,None]
+    return (image+rng.normal(0, 3, image.shape)).clip(1, 254).astype(np.uint8), (lies>.5)&(density<.3), density>.5
+
+def saying(clouds, stride, shadow=None):
+    "What a network says that sees clouds, and shadow where it is told"
+    small = lambda m: cv2.resize(m.astype(np.uint8), tuple(-(-n//stride) for n in m.shape[::-1]), interpolation=cv2.INTER_NEAREST)>0
+    regions = np.zeros((7, *small(clouds).shape), np.float32)
+    regions[0], regions[1][small(clouds)] = 2., 6.
+    if shadow is not None: regions[2][small(shadow)] = 4.
+    return np.r_[3., np.full(9, -3.)].astype(np.float32), regions
+
+@pytest.mark.parametrize('stride', (4, 8, 16))
+def test_outlines_of_any_stride(stride):
+    image, truth, clouds = prairie()
+    labels, regions = hear_shadows(*saying(clouds, stride), image)
+    seen = cv2.resize((regions.argmax(0)==2).astype(np.uint8), truth.shape, interpolation=cv2.INTER_NEAREST)>0
+    assert labels[1]>0 and (seen&truth).sum()>(.6 if stride<16 else .4)*(seen|truth).sum()
+
+def test_dark_ground_that_no_cloud_explains_is_no_shadow():
+    image, truth, clouds = prairie()
+    field = np.zeros_like(truth); field[300:360,200:300] = True
+    field &= ~cv2.dilate((truth|clouds).astype(np.uint8), np.ones((41,41), np.uint8)).astype(bool)
+    assert field.sum()>1000
+    labels, regions = hear_shadows(*saying(clouds, 4, field|truth), image)
+    assert not (regions.argmax(0)==2)[field[::4,::4]].any() and (regions.argmax(0)==2)[truth[::4,::4]].mean()>.7
+
+@pytest.mark.parametrize('why', ('no shadow', 'no cloud', 'cloud that is not believed', 'nothing valid', 'one colour', 'small'))
+def test_what_tells_nothing_changes_nothing(why):
+    image, _, clouds = prairie(thrown=why!='no shadow')
+    labels, regions = saying(clouds&(why!='no cloud'), 4)
+    if why=='cloud that is not believed': labels[0] = -.1
+    if why=='one colour': image = np.full_like(image, 90)
+    if why=='small': image, labels, regions = image[:16,:16], *saying(clouds[:16,:16]|True, 4)
+    valid = np.zeros(image.shape[:2], bool) if why=='nothing valid' else None
+    after = hear_shadows(labels, regions, image, valid)
+    assert after[0] is labels and after[1] is regions
+
+def test_a_table_without_shadow_is_left_alone(monkeypatch):
+    from types import SimpleNamespace
+    monkeypatch.setattr('rsqi.shadows.default_taxonomy', lambda: SimpleNamespace(keys=('cloud','rust')))
+    image, _, clouds = prairie()
+    given = saying(clouds, 4)
+    assert hear_shadows(*given, image)[1] is given[1]
+
+def test_ground_that_does_not_count_has_no_say():
+    image, truth, clouds = prairie()
+    valid = np.ones(truth.shape, bool); valid[:,320:] = False
+    image[:,320:] = np.random.default_rng(0).integers(0, 256, image[:,320:].shape) # what lies there is anything
+    free = (valid&~clouds)[::4,::4]
+    found = thrown(clouds[::4,::4]&valid[::4,::4], darkness(image, free), free)
+    assert np.abs(np.subtract(found.step, np.array(STEP)/4)).max()<=1
+
+def test_a_file_to_its_mask(tmp_path, monkeypatch):
+    with rasterio.open(SAMPLES/'clean.tif') as f: town = cv2.resize(f.read((1,2,3)).transpose(1,2,0), (384,384), interpolation=cv2.INTER_AREA)
+    image, truth, clouds = prairie(1024, ground=np.pad(town, ((0,640),(0,640),(0,0)), 'symmetric'), deep=.5)
+    with rasterio.open(tmp_path/'a.tif', 'w', driver='GTiff', height=1024, width=1024, count=3, dtype='uint8') as f: f.write(image.transpose(2,0,1))
+    iou = lambda said, true: (said&true).sum()/(said|true).sum()
+    def mask_of(out):
+        found = inspect_scene(tmp_path/'a.tif', tmp_path/out, Config(keep_logits=True))
+        with rasterio.open(found.dir/'mask.tif') as f: return found, f.read(1)
+    found, mask = mask_of('with')
+    assert iou(mask==1, clouds)>.5, 'the network must see the clouds for this test to tell anything'
+    assert abs((replay(found, 1).mask==2).mean()-(mask==2).mean())<.02
+    monkeypatch.setitem(LEAST, 'standing', np.inf)
+    alone = mask_of('without')[1]
+    assert iou(mask==2, truth)>iou(alone==2, truth)+.1, (iou(mask==2, truth), iou(alone==2, truth))
+
+def test_every_way_of_asking_hears_it():
+    from rsqi.audit import opinion
+    image, _, clouds = prairie()
+    class Says: # a network that sees clouds alone
+        def run(self, blocks): labels, regions = saying(clouds[:blocks.shape[1],:blocks.shape[2]], 4); return labels[None], regions[None], np.full((1,4,*regions.shape[1:]), -9, np.float32)
+    block = image[:512,:512]
+    assert Classifier(Says()).logits(block[None])[0][1]>0 and opinion(Says(), block, None)[1]>.5
