@@ -115,7 +115,7 @@ def _told(inspection, details):
     "Return everything that the XML says."
     s, p, share = inspection.scene, inspection.policy, inspection.defects['cloud']['share']
     outline = footprint(inspection)
-    model = ', '.join(dict.fromkeys(f"{m['name']} ({m['sha256'][:12]})" for m in inspection.models.values()))
+    model = ', '.join(dict.fromkeys(f"{' '.join(filter(None, (m['name'], m.get('version'))))} ({m['sha256'][:12]})" for m in inspection.models.values()))
     H, W = s['shape']
     told = dict(version=inspection.version, when=stamp(inspected_at(inspection)), id=item_id(inspection), scene=s['name'], sha256=s['sha256'],
                 dtype=s['dtype'], gsd=s['gsd'], crs=_crs(s['crs']), bounds=outline and [round(v, 7) for v in outline.bounds],
@@ -217,7 +217,7 @@ def _properties(inspection, acquired):
     keys = 'outcome', 'score', 'grade', 'review', 'inspected_share', 'score_interval'
     known = {f'rsqi:{k}': v[k] for k in keys if v.get(k) is not None}
     known |= {'rsqi:policy': f"{p['name']} {p['version']}", 'rsqi:policy_sha256': p['sha256'], 'rsqi:scene_sha256': s['sha256'],
-              'rsqi:models': {role: {k: m[k] for k in ('name','sha256')} for role,m in inspection.models.items()},
+              'rsqi:models': {role: {k: m[k] for k in ('name','version','sha256') if k in m} for role,m in inspection.models.items()},
               'rsqi:defects': {k: r['share'] for k,r in inspection.defects.items()}}
     software = {'processing:software': dict(rsqi=inspection.version), 'processing:datetime': stamp(inspected_at(inspection)),
                 'processing:lineage': 'Inspected for ten defects; masks and findings are automatic'}

@@ -323,7 +323,7 @@ def test_places_and_findings_are_told_apart(joined, folder, tmp_path):
 
 def test_what_is_unusable_has_an_extent_and_a_score_a_certainty(session):
     for asked,like in {'How much is unusable?': 'What is the area of the problems?', '有多少不可用?': '问题的面积有多大?',
-                       'How sure is the score?': 'What is the score?', '得分可靠吗?': '得分是多少?', 'How strong is the cloud?': 'How severe is the cloud?'}.items():
+                       'How sure is the score?': 'What is the score?', '得分可靠吗?': '得分是多少?', 'How strong is the cloud?': 'How severe is the cloud?', '云有多强?': '云有多严重?', '得分区间是多少?': '得分是多少?', 'What is the score interval?': 'What is the score?'}.items():
         said = session.ask(asked)
         assert said.text==session.ask(like).text and said.kind in ('area','score','severity'), asked
 

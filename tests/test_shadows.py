@@ -6,7 +6,7 @@ from rsqi.classifier import Classifier
 from rsqi.fields import fractal
 from rsqi.pipeline import inspect_scene
 from rsqi.replay import replay
-from rsqi.shadows import LEAST, darkness, hear_shadows, thrown
+from rsqi.shadows import LEAST, Thrown, darkness, hear_regions, hear_shadows, is_thrown, thrown
 pytestmark = pytest.mark.filterwarnings('ignore:Dataset has no geotransform')
 STEP = 44, -60 # Pixels
 SAMPLES = Path(__file__).parents[1]/'data_samples'
@@ -27,7 +27,7 @@ def saying(clouds, stride, shadow=None):
     small = lambda m: cv2.resize(m.astype(np.uint8), tuple(-(-n//stride) for n in m.shape[::-1]), interpolation=cv2.INTER_NEAREST)>0
     regions = np.zeros((7, *small(clouds).shape), np.float32)
     regions[0], regions[1][small(clouds)] = 2., 6.
-    if shadow is not None: regions[2][small(shadow)] = 4.
+    if shadow is not None: regions[2][small(shadow)] = 3.
     return np.r_[3., np.full(9, -3.)].astype(np.float32), regions
 
 @pytest.mark.parametrize('stride', (4, 8, 16))
@@ -45,13 +45,79 @@ def test_dark_ground_that_no_cloud_explains_is_no_shadow():
     labels, regions = hear_shadows(*saying(clouds, 4, field|truth), image)
     assert not (regions.argmax(0)==2)[field[::4,::4]].any() and (regions.argmax(0)==2)[truth[::4,::4]].mean()>.7
 
-@pytest.mark.parametrize('why', ('no shadow', 'no cloud', 'cloud that is not believed', 'nothing valid', 'one colour', 'small'))
+def field_of(truth, clouds, at=np.s_[300:360,200:300]):
+    "Dark ground that no cloud explains"
+    field = np.zeros_like(truth); field[at] = True
+    return field & ~cv2.dilate((truth|clouds).astype(np.uint8), np.ones((41,41), np.uint8)).astype(bool)
+
+def test_dark_ground_becomes_ground_whatever_comes_second():
+    image, truth, clouds = prairie()
+    field = field_of(truth, clouds)
+    labels, regions = saying(clouds, 4, field)
+    regions[1][field[::4,::4]], labels[4], regions[5][field[::4,::4]] = 2.9, 1., 2.8
+    assert (hear_shadows(labels, regions, image)[1].argmax(0)==0)[field[::4,::4]].all()
+
+def test_a_shadow_that_the_network_is_sure_of_stays():
+    image, truth, clouds = prairie()
+    field = field_of(truth, clouds)
+    labels, regions = saying(clouds, 4, field)
+    regions[2][field[::4,::4]] = 4.5
+    assert (hear_shadows(labels, regions, image)[1].argmax(0)==2)[field[::4,::4]].all()
+
+def test_a_shadow_whose_cloud_would_lie_beyond_the_edge_stays():
+    image, truth, clouds = prairie() # shadows lie down and to the left, so clouds up and to the right
+    edge, inside = np.zeros_like(truth), field_of(truth, clouds)
+    edge[300:340,600:] = True
+    edge &= ~clouds
+    after = hear_shadows(*saying(clouds, 4, edge|inside), image)[1].argmax(0)==2
+    assert after[edge[::4,::4]].all() and not after[inside[::4,::4]].any()
+    valid = np.ones_like(truth); valid[:,500:] = False # what is no ground may hide a cloud as well
+    edge, shown = np.zeros_like(truth), clouds.copy(); edge[300:340,460:500], shown[:,500:] = True, False
+    edge &= ~clouds
+    assert (hear_shadows(*saying(shown, 4, edge), image, valid)[1].argmax(0)==2)[edge[::4,::4]].all()
+
+def test_other_defects_stay_where_they_are():
+    image, truth, clouds = prairie()
+    labels, regions = saying(clouds, 4)
+    labels[3], regions[4][truth[::4,::4]] = 2., 3. # blur, believed
+    assert ((hear_shadows(labels, regions, image)[1].argmax(0)==4)==(regions.argmax(0)==4)).all()
+    labels[3] = -2. # and not believed
+    assert (hear_shadows(labels, regions, image)[1].argmax(0)==2)[truth[::4,::4]].mean()>.7
+
+@pytest.mark.parametrize('key', LEAST)
+def test_each_bound_counts(key):
+    enough = Thrown((5,-5), .5, **{k: 2*v for k,v in LEAST.items()})
+    assert is_thrown(enough) and not is_thrown(enough._replace(**{key: .99*LEAST[key]})) and not is_thrown(None)
+
+def test_what_changes_slowly_does_not_count(monkeypatch):
+    image, _, clouds = prairie()
+    large = 1+.5*np.sin(np.arange(640)/90)[:,None,None]*np.cos(np.arange(640)/70)[None,:,None] # woods as large as clouds
+    image, small = (image*large).clip(1, 254).astype(np.uint8), clouds[::4,::4]
+    free  = ~cv2.dilate(small.astype(np.uint8), np.ones((3,3), np.uint8)).astype(bool)
+    ask   = lambda: thrown(small, darkness(image, free), free)
+    found = ask()
+    monkeypatch.setattr('rsqi.shadows.SLOW', 200)
+    assert is_thrown(found) and found.standing>1.5*ask().standing
+
+def test_strips_are_too_narrow_to_tell():
+    image, _, clouds = prairie()
+    free = ~clouds[::4,:100:4]
+    assert thrown(clouds[::4,:100:4], darkness(image[:,:100], free), free) is None
+
+def test_averaged_lines_do_not_tremble():
+    from test_jitter import posts, trembled
+    given = np.full(10, -3., np.float32), np.zeros((7,128,128), np.float32)
+    image = trembled(posts(512,512))
+    assert hear_regions(*given, image)[0][5]>0 and hear_regions(*given, image, native=False)[0] is given[0]
+
+@pytest.mark.parametrize('why', ('no shadow', 'no cloud', 'cloud that is not believed', 'nothing valid', 'one colour', 'small', 'all cloud'))
 def test_what_tells_nothing_changes_nothing(why):
     image, _, clouds = prairie(thrown=why!='no shadow')
     labels, regions = saying(clouds&(why!='no cloud'), 4)
     if why=='cloud that is not believed': labels[0] = -.1
     if why=='one colour': image = np.full_like(image, 90)
-    if why=='small': image, labels, regions = image[:16,:16], *saying(clouds[:16,:16]|True, 4)
+    if why=='small': image, regions = image[:64,:64], saying(clouds[200:264,:64]|np.eye(64,dtype=bool), 4)[1]
+    if why=='all cloud': regions[1] = 9.
     valid = np.zeros(image.shape[:2], bool) if why=='nothing valid' else None
     after = hear_shadows(labels, regions, image, valid)
     assert after[0] is labels and after[1] is regions
