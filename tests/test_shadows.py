@@ -6,7 +6,7 @@ from rsqi.classifier import Classifier
 from rsqi.fields import fractal
 from rsqi.pipeline import inspect_scene
 from rsqi.replay import replay
-from rsqi.shadows import LEAST, Thrown, darkness, hear_regions, hear_shadows, is_thrown, thrown
+from rsqi.shadows import DOUBT, LEAST, Thrown, darkness, heaps, hear_heaps, hear_regions, hear_shadows, is_thrown, thrown
 pytestmark = pytest.mark.filterwarnings('ignore:Dataset has no geotransform')
 STEP = 44, -60 # Pixels
 SAMPLES = Path(__file__).parents[1]/'data_samples'
@@ -136,6 +136,33 @@ def test_ground_that_does_not_count_has_no_say():
     free = (valid&~clouds)[::4,::4]
     found = thrown(clouds[::4,::4]&valid[::4,::4], darkness(image, free), free)
     assert np.abs(np.subtract(found.step, np.array(STEP)/4)).max()<=1
+
+def doubting(clouds=None, doubt=-1., stride=4):
+    "What a network says that sees ground alone and is not sure that there is no cloud"
+    labels, regions = saying(np.zeros((640,640), bool) if clouds is None else clouds, stride)
+    labels[0] = doubt
+    return labels, regions
+
+def test_heaps_that_throw_shadows_are_clouds_and_their_shadows_shadows():
+    image, truth, clouds = prairie()
+    labels, regions = hear_regions(*doubting(), image)
+    said = regions.argmax(0)
+    iou = lambda a, b: (a&b).sum()/(a|b).sum()
+    assert labels[0]>0 and labels[1]>0 and iou(said==1, clouds[::4,::4])>.7 and iou(said==2, truth[::4,::4])>.5
+    labels, regions = doubting()
+    labels[3], regions[4] = 2., 3. # blur all over
+    assert not (hear_heaps(labels, regions, image)[1].argmax(0)==1).any()
+
+@pytest.mark.parametrize('why', ('no shadow', 'ruled out', 'believed', 'coloured', 'few', 'no ground'))
+def test_heaps_that_tell_nothing_change_nothing(why):
+    image, _, clouds = prairie(thrown=why!='no shadow')
+    given = doubting(doubt=dict(believed=.1).get(why, DOUBT if why=='ruled out' else -1.))
+    if why=='coloured': image[clouds] = (250,120,90)
+    if why=='few': image[:480] = 90
+    valid = np.zeros(clouds.shape, bool) if why=='no ground' else None
+    after = hear_heaps(*given, image, valid)
+    assert after[0] is given[0] and after[1] is given[1]
+    assert heaps(image, (160,160)).any()==(why!='coloured')
 
 def test_a_file_to_its_mask(tmp_path, monkeypatch):
     with rasterio.open(SAMPLES/'clean.tif') as f: town = cv2.resize(f.read((1,2,3)).transpose(1,2,0), (384,384), interpolation=cv2.INTER_AREA)
