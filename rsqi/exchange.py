@@ -17,6 +17,7 @@ from .inspection import Inspection, put
 from .metadata import Details, Made, inspected_at, iso_metadata, iso_quality, lonlat_of, on_earth, plain, stac_item, stamp
 from .raster import digest
 from .refusals import Refused, making, refusing, unwritten
+from .sections import model_title
 from .show import qgis_confidence_style, qgis_mask_style, qgis_style
 from .taxonomy import default_taxonomy
 
@@ -163,7 +164,7 @@ def verdict_rows(inspection, details):
             ('Share of valid ground inspected', '有效区域检查比例', v['inspected_share']),
             ('A person should review', '建议人工复核', 'yes 是' if v['review'] else 'no 否')]
     rows += [('Reason', '原因', f'{en}\n{zh}') for en,zh in zip(v['reasons'], v['reasons_zh'] or v['reasons'])]
-    model = ', '.join(dict.fromkeys(' '.join(filter(None, (m['name'], m.get('version'), m['sha256']))) for m in inspection.models.values()))
+    model = ', '.join(dict.fromkeys(f"{model_title(m)} {m['sha256']}" for m in inspection.models.values()))
     return rows + [('Policy', '评分规则', f"{p['name']} {p['version']} {p['sha256']}"), ('Model', '模型', model),
                    ('Program', '软件', f'rsqi {inspection.version}'), ('Inspected on', '检查时间', stamp(inspected_at(inspection))),
                    ('Scene, SHA-256', '影像 SHA-256', s['sha256']), ('Inspector', '检查员', details.inspector),

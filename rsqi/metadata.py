@@ -16,7 +16,7 @@ import numpy as np
 from .polygons import apply_affine
 from .raster import digest
 from .refusals import Refused
-from .sections import html_part
+from .sections import html_part, model_title
 from .sheets import policy_of
 from .taxonomy import IGNORED, default_taxonomy
 
@@ -115,7 +115,7 @@ def _told(inspection, details):
     "Return everything that the XML says."
     s, p, share = inspection.scene, inspection.policy, inspection.defects['cloud']['share']
     outline = footprint(inspection)
-    model = ', '.join(dict.fromkeys(f"{' '.join(filter(None, (m['name'], m.get('version'))))} ({m['sha256'][:12]})" for m in inspection.models.values()))
+    model = ', '.join(dict.fromkeys(f"{model_title(m)} ({m['sha256'][:12]})" for m in inspection.models.values()))
     H, W = s['shape']
     told = dict(version=inspection.version, when=stamp(inspected_at(inspection)), id=item_id(inspection), scene=s['name'], sha256=s['sha256'],
                 dtype=s['dtype'], gsd=s['gsd'], crs=_crs(s['crs']), bounds=outline and [round(v, 7) for v in outline.bounds],

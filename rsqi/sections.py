@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILTERS', 'OUTCOMES', 'PASSED', 'BARE', 'MOST', 'BLOCKS', 'LOTS', 'SCALE', 'DONE', 'FLAGS', 'STAGES', 'ROLES',
            'templates', 'html_part', 'heading', 'verdict', 'facts', 'in_pixels', 'gap_blocks', 'pins', 'findings',
-           'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'checklist', 'signoff']
+           'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'model_title', 'checklist', 'signoff']
 
 # %% ../nbs/40_sections.ipynb #2ae76028
 import json, re, shlex, sys, tomllib
@@ -351,7 +351,11 @@ def _policy_rows(p): return [(said, p[k]) for k,said in dict(name=('name', '名�
 def _scene_rows(i):
     return [(('name', '名称'), i.scene['name']), ('sha256', i.scene['sha256']), (('inspected by', '检查程序'), f'rsqi {i.version}')]
 
-def _model_rows(role, model): return [(ROLES.get(role, role), ' '.join(filter(None, (model['name'], model.get('version'))))), ('sha256', model['sha256'])]
+def model_title(model):
+    "Return the name of a model, with the version of its weights where it has one."
+    return ' '.join(filter(None, (model['name'], model.get('version'))))
+
+def _model_rows(role, model): return [(ROLES.get(role, role), model_title(model)), ('sha256', model['sha256'])]
 
 def _plain(value):
     if value is None: return '–'

@@ -18,14 +18,22 @@ from .taxonomy import default_taxonomy
 AROUND = 324 # Edge of the square that is around, pixels
 DARKEST = .5 # Darkness that counts at most, either way, so that one lake does not outweigh a field of shadows
 
+def _around(block, cells):
+    "f(map) that averages over the square around each of so many rows of cells"
+    edge = max(round(AROUND*cells/block.shape[0])|1, 3)
+    return lambda a: cv2.blur(a, (edge,edge), borderType=cv2.BORDER_REFLECT)
+
+def _shifted(m, step): return cv2.warpAffine(m.astype(np.uint8), np.float32([[1,0,step[1]],[0,1,step[0]]]), m.shape[::-1], flags=cv2.INTER_NEAREST)
+
+def _grown(m): return cv2.dilate(m.astype(np.uint8), np.ones((3,3), np.uint8))>0
+
 def darkness(
     block, # (h,w,3) u8
     free,  # (h',w') bool, ground without cloud
 ): # (h',w') f32, logarithm; 0 on average, and where it is not free
     "Measure how much darker than its surroundings each cell is."
     light = np.log(grey(cv2.resize(np.ascontiguousarray(block), free.shape[::-1], interpolation=cv2.INTER_AREA))+4)
-    edge, weight = max(round(AROUND*free.shape[0]/block.shape[0])|1, 3), free.astype(np.float32)
-    mean = lambda a: cv2.blur(a, (edge,edge), borderType=cv2.BORDER_REFLECT)
+    mean, weight = _around(block, len(free)), free.astype(np.float32)
     dark = np.clip(mean(light*weight)/np.maximum(mean(weight), 1e-3)-light, -DARKEST, DARKEST)
     return (dark-dark[free].mean())*weight if free.any() else np.zeros_like(weight)
 
@@ -83,7 +91,7 @@ def thrown(
     if not tried[tuple(slice(max(k-1,0), k+2) for k in step)].all() and far[step]>2*near: return None # a slope, not a summit
     standing, ahead = _stands_out(like, tried, step, 4*near)
     y, x  = (int(k)-reach for k in step)
-    there = cv2.warpAffine(shape, np.float32([[1,0,x],[0,1,y]]), shape.shape[::-1], flags=cv2.INTER_NEAREST)*ground
+    there = _shifted(clouds, (y,x))*ground
     depth = float((dark*there).sum()/max(there.sum(), 1))
     return Thrown((y,x), float(like[step]), standing, ahead, depth, depth/spread)
 
@@ -104,12 +112,8 @@ def shadowed(
     found,        # `Thrown`
 ): # (h',w') bool each: what is a shadow; where else one may be
     "Tell where shadows are, and where they may be."
-    move, shape = np.float32([[1,0,found.step[1]],[0,1,found.step[0]]]), clouds.shape[::-1]
-    shift = lambda m: cv2.warpAffine(m.astype(np.uint8), move, shape, flags=cv2.INTER_NEAREST)
-    near  = _grown(shift(clouds))
-    return near & (dark>HALF*found.depth) & ground & ~clouds, near | (shift(ground)==0) # where no ground is known a cloud may be
-
-def _grown(m): return cv2.dilate(m.astype(np.uint8), np.ones((3,3), np.uint8))>0
+    near = _grown(_shifted(clouds, found.step))
+    return near & (dark>HALF*found.depth) & ground & ~clouds, near | (_shifted(ground, found.step)==0) # where no ground is known a cloud may be
 
 SURE, DARK, BY = 1.5, 'shadow', 'cloud' # Log-odds of what is told here; what is told, and by what
 
@@ -119,6 +123,12 @@ def _known(): # mask values of both, or none where the table has no such defects
 
 def _ground(valid, shape): # at the scale of outlines
     return np.ones(shape, bool) if valid is None or valid.all() else cv2.resize(valid.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)>0
+
+def _look(block, clouds, ground): # how dark the ground between clouds is, and the step, if it is enough
+    free  = ground & ~_grown(clouds)
+    dark  = darkness(block, free)
+    found = thrown(clouds, dark, free, block.shape[0]/len(clouds))
+    return dark, found if is_thrown(found) else None
 
 def hear_shadows(
     labels,  # (K,) logits of a network
@@ -134,10 +144,8 @@ def hear_shadows(
     said = np.where(heard[:,None,None], regions, -np.inf).argmax(0)
     ground = _ground(valid, said.shape)
     clouds = (said==by) & ground
-    free  = ground & ~_grown(clouds)
-    depth = darkness(block, free)
-    found = thrown(clouds, depth, free, block.shape[0]/len(clouds))
-    if not is_thrown(found): return labels, regions
+    depth, found = _look(block, clouds, ground)
+    if not found: return labels, regions
     here, near = shadowed(clouds, depth, ground, found)
     doubted = regions[dark]-np.delete(regions, dark, 0).max(0)<SPARED
     here, gone, top = here & np.isin(said, (0,dark)), (said==dark) & ~near & doubted, regions.max(0)
@@ -158,9 +166,8 @@ def heaps(
 ): # (h',w') bool
     "Tell what is bright and white before its surroundings."
     small = cv2.resize(np.ascontiguousarray(block), shape[::-1], interpolation=cv2.INTER_AREA)
-    edge, low = max(round(AROUND*shape[0]/block.shape[0])|1, 3), small.min(2)
-    around = cv2.blur(cv2.medianBlur(low, 5).astype(np.float32), (edge,edge), borderType=cv2.BORDER_REFLECT)
-    white = (low>around+WHITE[0]) & (small.max(2)-low<WHITE[1])
+    low   = small.min(2)
+    white = (low>_around(block, shape[0])(cv2.medianBlur(low, 5).astype(np.float32))+WHITE[0]) & (small.max(2)-low<WHITE[1])
     return cv2.morphologyEx(white.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3,3), np.uint8))>0
 
 def hear_heaps(
@@ -174,8 +181,7 @@ def hear_heaps(
     (dark, by), ground = known, _ground(valid, regions.shape[1:])
     white = heaps(block, ground.shape) & ground
     if white.sum()<=HEAPS*ground.sum(): return labels, regions
-    free = ground & ~_grown(white)
-    if not is_thrown(thrown(white, darkness(block, free), free, block.shape[0]/len(white))): return labels, regions
+    if not _look(block, white, ground)[1]: return labels, regions
     regions, labels = np.array(regions, np.float32), np.array(labels, np.float32)
     white &= np.isin(regions.argmax(0), (0,dark,by))
     regions[by] = np.where(white, regions.max(0)+SURE, regions[by])
