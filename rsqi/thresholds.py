@@ -7,6 +7,7 @@ __all__ = ['detectors', 'detector', 'detect', 'stripe_noise', 'pixel_missing', '
 
 # %% ../nbs/20_thresholds.ipynb #194e792c
 import cv2, numpy as np
+from .rows import uneven
 
 # %% ../nbs/20_thresholds.ipynb #d081656d
 detectors = {}
@@ -256,40 +257,6 @@ def _both_ways(block):
     "Planes of `block`, and of its transpose"
     return (planes := _planes(block)), np.stack([cv2.transpose(p) for p in planes])
 
-# %% ../nbs/20_thresholds.ipynb #d27f68e5
-_ECHO, _SOFT = .42, .05 # Largest autocorrelation of independent rows after its first fall, and of their steps
-_RESTLESS, _ENOUGH = 3., 200 # Log-odds that such rows are noise; rows and columns below which a street may look like them
-_OFF = np.float32([6,3.75,3.75]) # Offset from which a row is marked: green, (R-G)/2, (B-G)/2
-
-def _independent(offset):
-    "Whether row offsets (N,h) neither come back after a period nor pass softly from one row to the next, (N,) bool"
-    step, n = np.diff(offset), offset.shape[1]
-    soft = (step[:,1:]*step[:,:-1]).mean(1)/np.maximum((step**2).mean(1), 1e-6)
-    power = abs(np.fft.rfft(offset-offset.mean(1, keepdims=True), 2*n))**2
-    echo = np.fft.irfft(power)[:,:n//3]/(n-np.arange(n//3))
-    echo = echo/np.maximum(echo[:,:1], 1e-6)*(np.cumsum(echo<0, 1)>0)
-    return (echo.max(1)<=_ECHO) & (soft<=_SOFT)
-
-def _share(which): # of each row that is true; a mask's own mean takes five times as long
-    return cv2.reduce(np.ascontiguousarray(which).view(np.uint8).reshape(-1, which.shape[-1]), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).reshape(which.shape[:-1])/which.shape[-1]
-
-def _restless(block, valid):
-    "Which rows have an offset of their own, in a block where many do, (h,) bool; a row that is not ground repeats the one above"
-    good = _share(valid)>=.9
-    if min(valid.shape)<_ENOUGH or good.mean()<.5: return np.zeros(len(block), bool)
-    above = np.maximum.accumulate(np.where(good, np.arange(len(good)), good.argmax()))
-    r,g,b = cv2.split(cv2.resize(block, (block.shape[1]//8, len(block)), interpolation=cv2.INTER_AREA)[above].astype(np.float32))
-    cells = np.stack([g, (r-g)/2, (b-g)/2])
-    jump, off = np.diff(cells, axis=1, prepend=cells[:,:1]), _OFF
-    def often(rows): return np.maximum.reduceat(rows, range(0, rows.shape[1], 16), 1).mean(1)>=.45
-    some = often(np.maximum(_share(jump>0), _share(jump<0))>=.8)
-    if not some.any(): return np.zeros(len(block), bool)                        # as in most blocks
-    step, jump, off = np.median(jump[some], 2), jump[some], off[some]
-    some = often((abs(step)>=2) & ((np.sign(jump)==np.sign(step)[...,None]).mean(2)>=.8))
-    level, off = np.pad(np.cumsum(step[some], 1), ((0,0),(20,20)), 'edge'), off[some]
-    offset = level[:,20:-20]-np.median(np.lib.stride_tricks.sliding_window_view(level, 41, 1), 2)
-    return ((abs(offset)>=off[:,None]) & _independent(offset)[:,None]).any(0) & good
-
 # %% ../nbs/20_thresholds.ipynb #5975dbf4
 def _slanting(planes, valid):
     "Mask of lines at 45 degrees: those of an image whose rows are the diagonals of the block, falling or rising"
@@ -303,15 +270,16 @@ def _slanting(planes, valid):
     return found
 
 _SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds of the surest line, its companions, slanting ones; least edge of a block, pixels
+_UNEVEN = 3. # Log-odds that uneven rows are noise
 
 @detector('stripe_noise', 'rows')
 def _rows(block, valid):
-    "Rows and columns with an offset of their own, and no lines"
-    return _restless(block, valid)[:,None]&valid | _restless(cv2.transpose(block), valid.T)&valid
+    "Rows and columns that are uneven as a whole, and no lines; see the chapter on rows"
+    return uneven(block, valid) | uneven(cv2.transpose(block), valid.T).T
 
 @detector('stripe_noise')
 def _stripes(block, valid):
-    "Lines that no lens could have made: lying, upright, and beside such ones slanting; and rows and columns with an offset of their own"
+    "Lines that no lens could have made: lying, upright, and beside such ones slanting; and rows and columns that are uneven as a whole"
     if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
     across, along = (_paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v)
                      for planes,v in zip(_both_ways(block), (valid, valid.T)) for runs,odds in [_judge(planes)])
@@ -392,7 +360,7 @@ def pixel_evidence(
     if min(valid.shape)>=_SMALLEST and valid.any():
         for planes,v in zip(_both_ways(block), (valid, valid.T)) if how=='default' else ():
             odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.))
-        if how in ('default','rows') and _rows(block, valid).any(): odds.append(_RESTLESS)
+        if how in ('default','rows') and _rows(block, valid).any(): odds.append(_UNEVEN)
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
     others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default') not in ('default','rows')}
     return said | {k: float(detect(k, block, valid, m).any()) for k,m in others.items()}
