@@ -46,10 +46,15 @@ def test_the_classifier_hears_the_pixels(scene):
     struck[100:102,50:300] = 0
     assert 'pixel_missing' in load_classifier().labels(struck[None])[0]
 
-def test_the_classifier_hears_restless_rows(scene):
-    rows = np.random.default_rng(0).normal(0, 12, (512,1,1))
-    restless = (scene[:512,:512]+rows).clip(1,254).astype(np.uint8)
-    said = load_classifier().labels(np.stack([scene[:512,:512], restless]))
+Y = np.arange(512)[:,None,None]
+UNEVEN = dict(restless=np.random.default_rng(0).normal(0, 12, (512,1,1)), hum=6*np.sin(2*np.pi*Y/9.3), sweep=np.random.default_rng(1).normal(0, 5, (16,1,1))[Y[:,0,0]%16],
+              one_side=12*np.sin(2*np.pi*Y/17)*(Y.reshape(1,512,1)<256), one_band=9*np.sin(2*np.pi*Y/12)*np.float32([0,0,1]))
+
+@pytest.mark.parametrize('name', UNEVEN)
+@pytest.mark.parametrize('turned', [False, True])
+def test_the_classifier_hears_uneven_rows(scene, name, turned):
+    uneven = (scene[:512,:512]+UNEVEN[name]).clip(1,254).astype(np.uint8)
+    said = load_classifier().labels(np.stack([np.swapaxes(b, 0, 1) if turned else b for b in (scene[:512,:512], uneven)]))
     assert 'stripe_noise' not in said[0] and 'stripe_noise' in said[1]
 
 @pytest.mark.parametrize('name', ['benchmark','answers','realism'])
