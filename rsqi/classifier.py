@@ -23,7 +23,7 @@ def sigmoid(z):
 
 # %% ../nbs/24_classifier.ipynb #6ba43924
 PIXEL_SURE = dict(stripe_noise=.8, pixel_missing=.5) # Evidence from which the defect counts as present
-PIXEL_VETO = dict(stripe_noise=2.) # A network's logit this far below zero outweighs lines, but not restless rows
+PIXEL_VETO = dict(stripe_noise=2.) # A network's logit this far below zero outweighs lines, but not uneven rows
 SEAM_SPAN  = (-6., 8.)  # Log-odds of lines are kept within
 SEAM_BESIDE = 1.        # Log-odds from which a line is a misalignment in a block that holds a trace, whatever the head says
 SEAM_ASK   = -3.        # No line is searched below this logit of the block, where a network outlines none
@@ -37,7 +37,7 @@ def widened(labels, native=True):
     return labels
 
 def detectors_for(labels, methods={}):
-    "Return which detector each pixel defect of a block is asked of: where a network rules stripes out, that of restless rows alone."
+    "Return which detector each pixel defect of a block is asked of: where a network rules stripes out, that of uneven rows alone."
     tax = default_taxonomy()
     ruled_out = [k for k,veto in PIXEL_VETO.items() if k in tax and SILENCE<labels[tax[k].value-1]<-veto]
     return methods | {k: 'rows' for k in ruled_out if methods.get(k, 'default')=='default'}

@@ -270,12 +270,18 @@ def _slanting(planes, valid):
     return found
 
 _SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds of the surest line, its companions, slanting ones; least edge of a block, pixels
-_UNEVEN = 3. # Log-odds that uneven rows are noise
+_RESTLESS, _RHYTHM = 3., 2. # Log-odds that such rows are noise; planted rows can have a rhythm, too
+
+def _uneven(block, valid):
+    "Rows and columns that are each off by themselves, and those in one rhythm, (2,h,w) bool; what has a rhythm both ways was planted or printed"
+    across, along = uneven(block, valid), uneven(cv2.transpose(block), valid.T).transpose(0,2,1)
+    if across[1].any() and along[1].any(): across[1] = along[1] = False
+    return across | along
 
 @detector('stripe_noise', 'rows')
 def _rows(block, valid):
     "Rows and columns that are uneven as a whole, and no lines; see the chapter on rows"
-    return uneven(block, valid) | uneven(cv2.transpose(block), valid.T).T
+    return np.any(_uneven(block, valid), 0)
 
 @detector('stripe_noise')
 def _stripes(block, valid):
@@ -283,8 +289,8 @@ def _stripes(block, valid):
     if min(valid.shape)<_SMALLEST: return np.zeros(valid.shape, bool)
     across, along = (_paint(planes, runs[odds>_LIKELY] if odds.max(initial=-9)>_SURE else (), v)
                      for planes,v in zip(_both_ways(block), (valid, valid.T)) for runs,odds in [_judge(planes)])
-    found = across|along.T|_rows(block, valid)
-    return found|_slanting(_planes(block), valid) if found.any() else found
+    lines = across|along.T
+    return lines | _rows(block, valid) | (_slanting(_planes(block), valid) if lines.any() else False)
 
 # %% ../nbs/20_thresholds.ipynb #eec691d4
 def _grown(mask, by):
@@ -314,10 +320,15 @@ def _losses(extreme, far, valid):
         return np.where(seen==0, 1, (rim/np.maximum(ground, 1)).clip(0, 1)*(rim>=20)*((area>_SPECK)|(least>=.5*ground)))
     hard = hardness(1)
     if (area[1:]>=_BLANK).any(): hard = np.where(area>=_BLANK, np.maximum(hard, hardness(2)), hard)
+    soft = np.count_nonzero(hard[1:]<_HARD)
+    if soft>=max(_CROWD, .75*(n-1)): # the picture itself reaches the extreme
+        box = stats[:,cv2.CC_STAT_WIDTH]*stats[:,cv2.CC_STAT_HEIGHT]
+        hard = hard*((area>=64)&(area>=.95*box) | (area>=_SHEET)&(hard>=.95))
     return labels, hard*(np.arange(n)>0)
 
 _HARD = .7           # Share of the outer contrast that the rim of lost data has at least
-_SPECK, _BLANK = 8, 10_000 # Pixels: a speck has at most, a blank area at least
+_SPECK, _SHEET, _BLANK = 8, 2000, 10_000 # Pixels: a speck has at most, a sheet and a blank area at least
+_CROWD = 20          # Soft components of one extreme from which, if they are three in four, the picture was stretched or overexposed
 _STEP, _LAID = 8, .4 # Grey levels that the rim of a filling differs by; share of its outline on a lattice, of a disc a fifth
 
 def _laid(mask, cell=8):
@@ -360,7 +371,7 @@ def pixel_evidence(
     if min(valid.shape)>=_SMALLEST and valid.any():
         for planes,v in zip(_both_ways(block), (valid, valid.T)) if how=='default' else ():
             odds.append(next((o for run,o in zip(*_judge(planes)) if _paint(planes, [run], v).any()), -9.))
-        if how in ('default','rows') and _rows(block, valid).any(): odds.append(_UNEVEN)
+        if how in ('default','rows'): odds += [o for o,found in zip((_RESTLESS,_RHYTHM), _uneven(block, valid)) if found.any()]
     said = {'stripe_noise': float(1/(1+np.exp(-max(odds)))), 'pixel_missing': float(max(edges, default=0))}
     others = {k: methods.get(k, 'default') for k in detectors if k not in said or methods.get(k, 'default') not in ('default','rows')}
     return said | {k: float(detect(k, block, valid, m).any()) for k,m in others.items()}

@@ -137,3 +137,60 @@ def test_registry():
         detector('stripe_noise', 'everything')(lambda b, v: np.ones(v.shape, bool))
         assert stripe_noise(np.zeros((4,4,3), np.uint8), method='everything').all()
     finally: detectors['stripe_noise'].pop('everything')
+
+
+def hum(shape, period=13.7, height=8): return height*np.sin(2*np.pi*np.arange(shape[0])/period)[:,None,None]
+
+
+@pytest.mark.parametrize('shape', [(512,512), (512,543), (480,700), (350,330), (700,333)])
+@pytest.mark.parametrize('turned', [False, True])
+def test_a_rhythm_in_blocks_of_any_shape(shape, turned):
+    block = np.clip(cv2.resize(ground(np.random.default_rng(1)), shape[::-1])+hum(shape), 1, 254).astype(np.uint8)
+    found = stripe_noise(np.ascontiguousarray(np.swapaxes(block, 0, 1)) if turned else block)
+    found, strong = found.T if turned else found, abs(hum(shape)[:,0,0])>6
+    assert found[strong].mean()>.8 and found[~strong].mean()<.45
+
+
+def test_a_rhythm_is_marked_where_it_is():
+    block, there = cv2.resize(ground(np.random.default_rng(1)), (543,512)), np.arange(543)<272
+    found = stripe_noise(np.clip(block+hum((512,543))*there[:,None], 1, 254).astype(np.uint8))
+    assert found[:,:256].mean()>.5 and not found[:,288:].any()
+
+
+@pytest.mark.parametrize('each', [6, 8, 10, 16])
+def test_rows_that_were_never_received_are_no_rhythm(each):
+    block, valid = ground(np.random.default_rng(1), 512), np.arange(512)%each>0
+    block = np.clip(block+np.where(np.arange(512)<256, 40, -40)[:,None,None], 1, 254).astype(np.uint8)*valid[:,None,None].astype(np.uint8)
+    assert not stripe_noise(block, np.broadcast_to(valid[:,None], (512,512)), 'rows').any()
+
+
+def planted(kind):
+    "Ground whose rows are those of the image, through a lens"
+    y, x = np.mgrid[:512,:512]
+    land, rng = ground(np.random.default_rng(1), 512).astype(np.float32), np.random.default_rng(2)
+    if kind=='panels': there = (y/18%1<.55) & (x%120>=8) & ((y+31)%170>=14)
+    elif kind=='furrows, a third of a degree off': there = (y+x*np.tan(np.radians(.35)))/11%1<.5
+    elif kind=='trees':
+        there = np.zeros((512,512), np.uint8)
+        for at in np.ndindex(32, 40): cv2.circle(there, tuple(int(v) for v in (np.array(at)*(16,13)+rng.normal(0, 1, 2))[::-1]), 5, 1, -1)
+    else: there = (y/24%1<.5) & (x<200) # a field at one side
+    return np.clip(cv2.GaussianBlur(land-60*np.float32(there>0)[...,None], (0,0), .9)+rng.normal(0, 3, (512,512,1)), 1, 254).astype(np.uint8)
+
+
+@pytest.mark.parametrize('kind', ['panels', 'furrows, a third of a degree off', 'trees', 'field'])
+def test_what_was_planted_is_no_noise(kind): assert not stripe_noise(planted(kind), method='rows').any()
+
+
+@real
+@pytest.mark.parametrize('render', [lambda i: stretched(i, 2), lambda i: np.clip(i*1.3, 0, 255).astype(np.uint8)], ids=['stretched', 'overexposed'])
+def test_a_picture_that_reaches_black_and_white_by_itself(render):
+    rng = np.random.default_rng(3)
+    crops = [render(c) for c in real_crops(rng)]
+    assert np.mean([pixel_missing(c).any() for c in crops])<=.1
+    for c in crops: c[100:140,200:260] = 0
+    assert np.mean([pixel_missing(c)[100:140,200:260].all() for c in crops])>=.9
+
+
+def stretched(image, percent):
+    low, high = np.percentile(image, (percent, 100-percent), axis=(0,1))
+    return np.clip((image-low)/np.maximum(high-low, 1)*255, 0, 255).astype(np.uint8)
