@@ -66,7 +66,7 @@ def calibrate(
     labels, # (n,10) logits of a network
     truth,  # (n,10) 1 present, 0 absent, -1 unknown
     lines,  # (n,2) what lines say of the boundary family, log-odds
-    quiet=.12, # Largest share of spotless blocks that may be alarmed by any of these labels
+    quiet=.06, # Largest share of spotless blocks that may be alarmed by any of these labels
 ): # (scale (10,), shift (10,))
     "Choose what to multiply each label's logit by and add to it, so that present means above zero."
     spotless = (truth==0).all(1)
