@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CELL', 'STRIP', 'PERIODS', 'LEAST', 'MOST', 'LEAST_EDGE', 'FEWEST', 'SLOW', 'cells_of', 'restless', 'Rhythm',
-           'spectrum', 'shared', 'worth_a_look', 'rhythm', 'strips', 'is_rhythmic', 'rhythmic', 'uneven']
+           'spectrum', 'shared', 'worth_a_look', 'rhythm', 'strips', 'is_rhythmic', 'is_wave', 'is_still', 'rhythmic',
+           'uneven', 'wavy']
 
 # %% ../nbs/19a_rows.ipynb #136c9644
 import cv2, numpy as np
@@ -77,7 +78,7 @@ class Rhythm(NamedTuple):
 STRIP   = 32    # Width of a strip, pixels
 PERIODS = 3, 64 # Shortest and longest rhythm, rows; the longest must fit eight times
 LEAST = dict(amplitude=1.5, agreement=.75, peak=7., held=.85) # For a sensor's rhythm
-MOST  = dict(drift=.4, spread=1.25) # And of the period a fiftieth: a slow wave is harder to place
+MOST  = dict(drift=.4, spread=1.25)
 
 def spectrum(
     level, # (...,h,m) f32
@@ -96,10 +97,14 @@ def shared(
 
 def _counted(h): return slice(max(-(-h//PERIODS[1]), 8), h//PERIODS[0]+1)
 
-def worth_a_look(waves, h):
-    "Tell whether strips of h rows agree enough at any frequency, as they do in few blocks; see `shared`."
+def worth_a_look(
+    waves, # (...,f,m) as of `spectrum`
+    h,     # Rows they were taken from
+    share=1., # Of the amplitude and agreement a rhythm needs
+): # bool
+    "Tell whether strips agree enough at any frequency, as they do in few blocks."
     common, agreement = (a[...,_counted(h)] for a in shared(waves))
-    return bool(((common>=LEAST['amplitude']) & (agreement>=LEAST['agreement'])).any())
+    return bool(((common>=share*LEAST['amplitude']) & (agreement>=share*LEAST['agreement'])).any())
 
 # %% ../nbs/19a_rows.ipynb #b5a45549
 def _held(level, k):
@@ -119,7 +124,7 @@ def _spread(cells, k):
 def rhythm(
     cells, # (h,m) f32, one plane of `cells_of`
 ): # `Rhythm`
-    "Measure the strongest wave that strips have in common."
+    "Measure the strongest wave that strips have in common; h is 24 or more."
     level = strips(cells)
     (h,m), waves = level.shape, spectrum(level)
     common, agreement = shared(waves)
@@ -144,8 +149,15 @@ SLOW = 24 # Standard deviation of what changes slowly, rows
 
 def is_rhythmic(found):
     "Whether a `Rhythm` is a sensor's."
-    still = abs(found.drift)<=MOST['drift']+.02*found.period
-    return still and found.spread<=MOST['spread'] and all(getattr(found, k)>=v for k,v in LEAST.items())
+    return is_wave(found) and is_still(found) and found.spread<=MOST['spread']
+
+def is_wave(found):
+    "Whether a `Rhythm` is more than chance, be it a sensor's or planted."
+    return all(getattr(found, k)>=v for k,v in LEAST.items())
+
+def is_still(found):
+    "Whether a `Rhythm` does not drift; of a slow one less can be told."
+    return abs(found.drift)<=MOST['drift']+.02*found.period
 
 def _outstanding(cells):
     "Which rows a rhythm brightens or darkens most: of a wave, those beyond half its height"
@@ -154,15 +166,25 @@ def _outstanding(cells):
     return abs(common)>=.7*np.sqrt((common**2).mean())
 
 def _rhythmic_rows(cells):
-    "Which rows of cells (3,h,m) a sensor's rhythm brightens or darkens most, and whether there is any common wave"
-    level = strips(cells)
-    if level.shape[-1]<FEWEST or not worth_a_look(spectrum(level), level.shape[1]): return None
-    return np.any([_outstanding(plane) if is_rhythmic(rhythm(plane)) else np.zeros(len(plane), bool) for plane in cells], 0)
+    """Which rows of cells (3,h,m) a sensor's rhythm brightens or darkens most; None where strips have no rhythm in common,
+    and no rows where it drifts, as planted ones do"""
+    found = [rhythm(plane) for plane in cells]
+    rows = [_outstanding(plane) for plane,r in zip(cells, found) if is_rhythmic(r)]
+    if rows: return np.any(rows, 0)
+    drifts = any(is_wave(r) and not is_still(r) for r in found)
+    return np.zeros(cells.shape[1], bool) if drifts else None
 
-def _parts(h, m):
-    "All across, then the four halves: rows and cells"
-    yield np.s_[:], np.s_[:]
-    yield from ((np.s_[:], np.s_[:m//2]), (np.s_[:], np.s_[m//2:]), (np.s_[:h//2], np.s_[:]), (np.s_[h//2:], np.s_[:]))
+def _parts(cells, good):
+    "Yield (rows, cells) of the whole block, of its left and right half and of its upper and lower one, where strips agree"
+    (h, m), half = cells.shape[1:], cells.shape[2]//2
+    def agree(rows, part): return worth_a_look(spectrum(strips(cells[:,rows,part][...,good[part]])), len(cells[0,rows]))
+    if good.sum()*CELL<FEWEST*STRIP: return
+    if not worth_a_look(waves := spectrum(strips(cells[...,good])), h, .6): return # not even in part, as in most blocks
+    if worth_a_look(waves, h): yield np.s_[:], np.s_[:]
+    for part in np.s_[:half], np.s_[half:]:
+        if good[part].sum()*CELL>=FEWEST*STRIP and agree(np.s_[:], part): yield np.s_[:], part
+    for rows in np.s_[:h//2], np.s_[h//2:]:
+        if agree(rows, np.s_[:]): yield rows, np.s_[:]
 
 def rhythmic(
     cells, # (3,h,m) f32, see `cells_of`
@@ -171,11 +193,10 @@ def rhythmic(
     "Mark the rows that a rhythm brightens or darkens most, all across or in one half; nothing in a block of under 320 pixels."
     mask = np.zeros(cells.shape[1:], bool)
     if min(len(mask), len(good)*CELL)<LEAST_EDGE: return mask
-    for rows,part in _parts(*mask.shape):
+    for rows,part in _parts(cells, good):
         found = _rhythmic_rows(cells[:,rows,part][...,good[part]])
-        if found is None: continue
-        mask[rows,part] |= found[:,None]
-        if rows==part: break # where all strips agree, halves have no more to say
+        if found is not None: mask[rows,part] |= found[:,None]
+        if found is not None and rows==part: break # what all strips share, halves share, too
     return mask
 
 def uneven(
@@ -187,3 +208,11 @@ def uneven(
     cells, good = cells_of(block, valid)
     rows = np.arange(block.shape[1])*len(good)//block.shape[1]
     return np.stack([np.broadcast_to(restless(cells, valid)[:,None], valid.shape), rhythmic(cells, good)[:,rows]]) & valid
+
+def wavy(
+    block, # (h,w,3) u8
+    valid, # (h,w) bool, ground that counts
+): # bool
+    "Tell whether the rows of a block have a wave in common at all, a sensor's or not."
+    cells, good = cells_of(block, valid)
+    return good.sum()*CELL>=FEWEST*STRIP and any(is_wave(rhythm(plane[:,good])) for plane in cells)

@@ -7,7 +7,7 @@ __all__ = ['detectors', 'detector', 'detect', 'stripe_noise', 'pixel_missing', '
 
 # %% ../nbs/20_thresholds.ipynb #194e792c
 import cv2, numpy as np
-from .rows import uneven
+from .rows import uneven, wavy
 
 # %% ../nbs/20_thresholds.ipynb #d081656d
 detectors = {}
@@ -273,9 +273,11 @@ _SURE, _LIKELY, _SLANTING, _SMALLEST = 1.5, 0., 1., 16 # Log-odds of the surest 
 _RESTLESS, _RHYTHM = 3., 2. # Log-odds that such rows are noise; planted rows can have a rhythm, too
 
 def _uneven(block, valid):
-    "Rows and columns that are each off by themselves, and those in one rhythm, (2,h,w) bool; what has a rhythm both ways was planted or printed"
-    across, along = uneven(block, valid), uneven(cv2.transpose(block), valid.T).transpose(0,2,1)
-    if across[1].any() and along[1].any(): across[1] = along[1] = False
+    "Rows and columns that are each off by themselves, and those in one rhythm, (2,h,w) bool; what has waves both ways was planted or printed"
+    turned = cv2.transpose(block)
+    across, along = uneven(block, valid), uneven(turned, valid.T).transpose(0,2,1)
+    planted = across[1].any() and wavy(turned, valid.T), along[1].any() and wavy(block, valid)
+    if any(planted): across[1] = along[1] = False
     return across | along
 
 @detector('stripe_noise', 'rows')
@@ -307,8 +309,8 @@ def _ring(labels, extreme, far, valid, at, n):
     count = np.bincount(label, minlength=n)
     return np.bincount(label, value, minlength=n)/np.maximum(count, 1), least, count
 
-def _losses(extreme, far, valid):
-    "Labels of the components of `extreme`, and for each how hard its edge is: 1 lost, 0 natural"
+def _losses(extreme, far, valid, sure):
+    "Labels of the components of `extreme`, and for each how hard its edge is: 1 lost, 0 natural; `sure` is how hard among many"
     extreme = extreme.view(np.uint8)
     n, labels, stats, _ = cv2.connectedComponentsWithStats(extreme, connectivity=8)
     area = stats[:,cv2.CC_STAT_AREA]
@@ -323,11 +325,12 @@ def _losses(extreme, far, valid):
     soft = np.count_nonzero(hard[1:]<_HARD)
     if soft>=max(_CROWD, .75*(n-1)): # the picture itself reaches the extreme
         box = stats[:,cv2.CC_STAT_WIDTH]*stats[:,cv2.CC_STAT_HEIGHT]
-        hard = hard*((area>=64)&(area>=.95*box) | (area>=_SHEET)&(hard>=.95))
+        hard = hard*((area>=_BOX)&(area>=.95*box) | (area>=_SHEET)&(hard>=sure))
     return labels, hard*(np.arange(n)>0)
 
 _HARD = .7           # Share of the outer contrast that the rim of lost data has at least
-_SPECK, _SHEET, _BLANK = 8, 2000, 10_000 # Pixels: a speck has at most, a sheet and a blank area at least
+_SPECK, _BOX, _SHEET, _BLANK = 8, 25, 1000, 10_000 # Pixels: a speck has at most, a box, a sheet and a blank area at least
+_AMONG = {0: .7, 255: .95} # How hard a sheet must be among many natural ones: a bright roof or beach burns out with a hard edge, too
 _CROWD = 20          # Soft components of one extreme from which, if they are three in four, the picture was stretched or overexposed
 _STEP, _LAID = 8, .4 # Grey levels that the rim of a filling differs by; share of its outline on a lattice, of a disc a fifth
 
@@ -351,7 +354,7 @@ def _lost(block, valid):
     "Yield the components that may be lost: their labels, and for each how hard its edge is: 1 lost, 0 natural"
     for value in {0,255} & {int(block.min()), int(block.max())}:
         extreme = (cv2.inRange(block, (value,)*3, (value,)*3)>0)&valid
-        if extreme.any(): yield _losses(extreme, cv2.reduce((block^np.uint8(value)).reshape(-1,3), 1, cv2.REDUCE_MAX).reshape(valid.shape), valid)
+        if extreme.any(): yield _losses(extreme, cv2.reduce((block^np.uint8(value)).reshape(-1,3), 1, cv2.REDUCE_MAX).reshape(valid.shape), valid, _AMONG[value])
     if min(valid.shape)>=_SMALLEST: yield from _grey(block, valid)
 
 @detector('pixel_missing')

@@ -15,6 +15,14 @@ def ground(rng, size=320):
     return cv2.GaussianBlur(g+(90,110,100), (0,0), .8).clip(1,254).round().astype(np.uint8)
 
 
+def hum(shape, period=13.7, height=8): return height*np.sin(2*np.pi*np.arange(shape[0])/period)[:,None,None]
+
+
+def stretched(image, percent):
+    low, high = np.percentile(image, (percent, 100-percent), axis=(0,1))
+    return np.clip((image-low)/np.maximum(high-low, 1)*255, 0, 255).astype(np.uint8)
+
+
 def scratch(image, rng):
     "Lines of one kind on `image`, both directions: (image, mask)"
     out, mask, (h,w) = image.copy(), np.zeros(image.shape[:2], bool), image.shape[:2]
@@ -139,9 +147,6 @@ def test_registry():
     finally: detectors['stripe_noise'].pop('everything')
 
 
-def hum(shape, period=13.7, height=8): return height*np.sin(2*np.pi*np.arange(shape[0])/period)[:,None,None]
-
-
 @pytest.mark.parametrize('shape', [(512,512), (512,543), (480,700), (350,330), (700,333)])
 @pytest.mark.parametrize('turned', [False, True])
 def test_a_rhythm_in_blocks_of_any_shape(shape, turned):
@@ -151,10 +156,15 @@ def test_a_rhythm_in_blocks_of_any_shape(shape, turned):
     assert found[strong].mean()>.8 and found[~strong].mean()<.45
 
 
-def test_a_rhythm_is_marked_where_it_is():
-    block, there = cv2.resize(ground(np.random.default_rng(1)), (543,512)), np.arange(543)<272
-    found = stripe_noise(np.clip(block+hum((512,543))*there[:,None], 1, 254).astype(np.uint8))
-    assert found[:,:256].mean()>.5 and not found[:,288:].any()
+PARTS = dict(left=(lambda y,x: x<272), upper=(lambda y,x: y<256), lower=(lambda y,x: y>=256), most=(lambda y,x: x<430), nearly_all=(lambda y,x: x<515))
+
+
+@pytest.mark.parametrize('height', [4, 22])
+@pytest.mark.parametrize('part', PARTS)
+def test_a_rhythm_that_ends_within_the_block(part, height):
+    block, there = cv2.resize(ground(np.random.default_rng(1)), (543,512)), PARTS[part](*np.mgrid[:512,:543])
+    found = stripe_noise(np.clip(block+hum((512,543), height=height)*there[...,None], 1, 254).astype(np.uint8))
+    assert found.mean()>.2 and (part=='nearly_all' or not found[~cv2.dilate(there.astype(np.uint8), np.ones((33,33))).astype(bool)].any())
 
 
 @pytest.mark.parametrize('each', [6, 8, 10, 16])
@@ -181,16 +191,19 @@ def planted(kind):
 def test_what_was_planted_is_no_noise(kind): assert not stripe_noise(planted(kind), method='rows').any()
 
 
+RENDERED = dict(stretched=(lambda i: stretched(i, 2), 0), overexposed=(lambda i: np.clip(i*1.3, 0, 255).astype(np.uint8), 255)) # and the extreme that comes in crowds
+Y, X = np.mgrid[:512,:512]
+LOST = dict(tile=((100<=Y)&(Y<140)&(200<=X)&(X<260), .9, .6), rows=((100<=Y)&(Y<120), .9, .7), speck=((abs(Y-200)<3)&(abs(X-300)<3), .8, .8),
+            disc=(np.hypot(Y-200, X-300)<40, .8, .6), gaps=((Y-X*np.tan(np.radians(8)))%90<6, .9, .2)) # and how often it must be marked: black, white
+
+
 @real
-@pytest.mark.parametrize('render', [lambda i: stretched(i, 2), lambda i: np.clip(i*1.3, 0, 255).astype(np.uint8)], ids=['stretched', 'overexposed'])
-def test_a_picture_that_reaches_black_and_white_by_itself(render):
-    rng = np.random.default_rng(3)
-    crops = [render(c) for c in real_crops(rng)]
-    assert np.mean([pixel_missing(c).any() for c in crops])<=.1
-    for c in crops: c[100:140,200:260] = 0
-    assert np.mean([pixel_missing(c)[100:140,200:260].all() for c in crops])>=.9
-
-
-def stretched(image, percent):
-    low, high = np.percentile(image, (percent, 100-percent), axis=(0,1))
-    return np.clip((image-low)/np.maximum(high-low, 1)*255, 0, 255).astype(np.uint8)
+@pytest.mark.parametrize('render', RENDERED)
+def test_a_picture_that_reaches_black_or_white_by_itself(render):
+    "Among many natural extremes a loss is still one; white ones are harder, for roofs burn out with a hard edge."
+    crops = [c for c in map(RENDERED[render][0], real_crops(np.random.default_rng(3))) if c.shape==(512,512,3)]
+    assert np.mean([pixel_missing(c).any() for c in crops])<=.12
+    for name,(where,*often) in LOST.items():
+        for value,least in zip((0,255), often):
+            some = [np.where(where[...,None], np.uint8(value), c) for c in crops[::2]]
+            assert np.mean([pixel_missing(c)[where].mean()>.8 for c in some])>=least, (name, value)
