@@ -1,7 +1,7 @@
 "Whoever judges a scene says the same: in one go, resumed after a stop, by groups of rows in any order, and replayed from what was stored."
 import numpy as np, pytest, rasterio
 from affine import Affine
-import rsqi.batch as batch, rsqi.pipeline as pipeline
+import rsqi.batch as batch, rsqi.judge as judge, rsqi.pipeline as pipeline
 from rsqi.config import Config
 from rsqi.replay import Replay, choices_of, judged_again
 from rsqi.segmenter import from_steps, whole_steps
@@ -28,6 +28,7 @@ class Network:
 @pytest.mark.parametrize('shape,hole', [((300,210),None), ((121,400),(52,116,0,400)), ((170,300),(60,130,90,200)), ((64,300),None)])
 def test_all_ways_say_the_same(tmp_path, monkeypatch, shape, hole, fusion):
     "`hole` is ground without data: y0, y1, x0, x1. Last rows and columns are shifted, and share ground with two others."
+    monkeypatch.setitem(judge.CLEARLY, 'distortion', .3) # so that many wait for a word
     card, how = pipeline.open_engine('default', 'auto', 'fp32').card, Config(sizes=(64,128), fusion=fusion, keep_logits=True)
     image = np.random.default_rng(1).integers(40, 200, (3,*shape)).astype(np.uint8)
     if hole: image[:, hole[0]:hole[1], hole[2]:hole[3]] = 0
