@@ -35,7 +35,7 @@ def addition(options):
         return f
     return _register
 
-LATER = ('results_desk', 'zoo_desk', 'workload_desk', 'augment_desk', 'review_desk', 'qa_desk', 'lessons', 'slim', 'benchmark_page') # Later chapters that bring some
+LATER = ('results_desk', 'zoo_desk', 'workload_desk', 'augment_desk', 'review_desk', 'qa_desk', 'lessons', 'benchmark_page') # Later chapters that bring some
 
 class Parser(argparse.ArgumentParser):
     "Refuses in one line."

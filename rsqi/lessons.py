@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['AROUND', 'END', 'looked_at', 'lesson_layer', 'told', 'lesson_labels', 'lesson', 'Lessons', 'Drawn', 'clean_of',
-           'between', 'to_agree', 'teach', 'train_options', 'train', 'plan_of', 'publish', 'startable', 'training_line']
+           'between', 'to_agree', 'teach', 'train_options', 'train', 'plan_of', 'publish', 'startable', 'training_line',
+           'slim_options', 'train_slim']
 
 # %% ../nbs/98_lessons.ipynb #a9abc7e2
 import hashlib, json, os
@@ -276,3 +277,39 @@ def training_line(r, plan):
     left = (plan.steps-r['step'])*r['seconds']/plan.every/60
     return (f"step {r['step']}/{plan.steps}  loss {sum(r['loss']):.3f}  macro F1 {r['f1']:.3f}  mIoU {r['miou']:.3f}  "
             f"clean alarmed {r['alarms']:.0%}  {left:.0f} min left")
+
+# %% ../nbs/98_lessons.ipynb #d71de93e
+_MODEL = r'config\.json|weights\.safetensors|graph\.(xml|bin)' # Files of a model folder
+
+def slim_options(p):
+    p.add_argument('--from', dest='start', default='default', metavar='MODEL', help='model of the default kind, or its folder (default: default)')
+    p.add_argument('--data', metavar='DIR', required=True, help='folder of real imagery, laid out as splits.toml names it')
+    p.add_argument('--out', metavar='DIR', required=True, help='model folder that is written')
+    p.add_argument('--overwrite', action='store_true', help='replace a model that is there')
+    p.add_argument('--most', type=number, metavar='S', help="share of the answers' variance that each bottleneck may lose (default 0.000001)")
+    p.add_argument('--samples', type=positive, default=320, metavar='N',
+                   help='samples of 256 px that channels are judged on (default 320)')
+
+@command('train slim', 'take out of a network what its answers do not hang on: the same answers, faster',
+         'rsqi train slim --from runs/taught/model --data imagery --out runs/slim', slim_options)
+def train_slim(args):
+    from rsqi.engine import load_default, model_card
+    from rsqi.progress import track
+    from rsqi.refusals import making, refusing
+    from rsqi.slim import ELSE, MOST, SIZE, enough, look_at, slim
+    most = MOST if args.most is None else args.most
+    if not 0<=most<1: raise Usage(f'--most must be at least 0 and below 1; got {most:g}')
+    imagery(args.data, 'train')
+    start = startable(args.start, True)
+    with refusing():
+        if args.samples<(least := enough(load_default(start).eval(), SIZE, SIZE)): raise Usage(f'{args.samples} samples are too few to judge channels on; give --samples {least} or more')
+        with making(args.out, args.overwrite, 'model', _MODEL, 'config.json') as made:
+            supply = Supply(args.data, 'train')
+            images, others = (look_at(supply, n, seed, progress=track) for n,seed in ((args.samples, 99), (ELSE, 98)))
+            print('judging channels: some minutes', flush=True)
+            far = slim(start, images, others, made, Path(args.out).resolve().name, most)
+    told = model_card(args.out)['slimmed']
+    print(f"inner channels: {sum(told['before'])} -> {sum(told['inner'])}")
+    print('apart on other samples, as shares of the variance: '+', '.join(f'{k} {v:.1e}' for k,v in far.items()))
+    print(f'model: {args.out}')
+    return 0

@@ -20,8 +20,8 @@ def at_hand(tmp_path, monkeypatch):
         for b in bottlenecks(net.encoder):
             for layer in b.conv_pw, b.conv_dw: layer.weight[1::2] = layer.weight[::2]
     save_network(net, tmp_path/'thick', dict(name='thick'))
-    monkeypatch.setattr('rsqi.slim.Supply', Few)
-    monkeypatch.setattr('rsqi.slim.imagery', lambda *_: None)
+    monkeypatch.setattr('rsqi.lessons.Supply', Few)
+    monkeypatch.setattr('rsqi.lessons.imagery', lambda *_: None)
     return tmp_path
 
 def slim(folder, *more): return main([str(a) for a in ('train', 'slim', '--from', folder/'thick', '--data', folder, '--out', folder/'thin', *more)])
