@@ -18,17 +18,15 @@ def cells_of(
     block, # (h,w,3) u8
     valid, # (h,w) bool, ground that counts
 ): # (3,h,m) f32 grey levels of green, (R-G)/2, (B-G)/2; (m,) bool, which have ground
-    "Average each row over cells 8 pixels wide; a row of a cell that is mostly no ground repeats the one above."
-    size = block.shape[1]//CELL, len(block)
-    small = cv2.resize(block, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    if valid.all(): good = np.ones(size[0], bool)
-    else:
-        share = cv2.resize(valid.view(np.uint8)*np.uint8(255), size, interpolation=cv2.INTER_AREA)
-        some  = share>=250
-        above = np.maximum.accumulate(np.where(some, np.arange(size[1])[:,None], some.argmax(0)), 0)
-        small, good = np.take_along_axis(small, above[...,None], 0), some.mean(0)>=.75
-    r, g, b = cv2.split(small)
-    return np.stack([g, (r-g)/2, (b-g)/2]), good
+    "Average each row over cells 8 pixels wide; a row of a cell that is not all ground repeats the one above."
+    h, m = len(block), block.shape[1]//CELL
+    sums = cv2.transpose(block)[:m*CELL].reshape(m, CELL, -1).sum(1, dtype=np.uint16) # along columns, which takes an eighth of the time
+    r, g, b = np.rint(sums/np.float32(CELL)).reshape(m, h, 3).transpose(2,1,0)
+    cells, good = np.stack([g, (r-g)/2, (b-g)/2]), np.ones(m, bool)
+    if valid.all(): return cells, good
+    some  = valid[:,:m*CELL].reshape(h, m, CELL).all(2)
+    above = np.maximum.accumulate(np.where(some, np.arange(h)[:,None], some.argmax(0)), 0)
+    return np.take_along_axis(cells, above[None], 1), some.mean(0)>=.75
 
 # %% ../nbs/19a_rows.ipynb #cb0420ca
 _ECHO, _SOFT = .42, .05 # Largest autocorrelation of independent rows after its first fall, and of their steps
@@ -205,9 +203,10 @@ def uneven(
 ): # (2,h,w) bool: each off by itself, all in one rhythm
     "Mark the rows that are too bright or too dark as a whole: see `restless` and `rhythmic`; nothing in a block of under 200 pixels."
     if min(valid.shape)<_ENOUGH: return np.zeros((2,*valid.shape), bool)
-    cells, good = cells_of(block, valid)
-    rows = np.arange(block.shape[1])*len(good)//block.shape[1]
-    return np.stack([np.broadcast_to(restless(cells, valid)[:,None], valid.shape), rhythmic(cells, good)[:,rows]]) & valid
+    (cells, good), found = cells_of(block, valid), np.zeros((2,*valid.shape), bool)
+    if (rows := restless(cells, valid)).any(): found[0] = rows[:,None] & valid
+    if (rows := rhythmic(cells, good)).any():  found[1] = rows[:,np.minimum(np.arange(valid.shape[1])//CELL, len(good)-1)] & valid
+    return found
 
 def wavy(
     block, # (h,w,3) u8

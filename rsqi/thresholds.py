@@ -278,7 +278,7 @@ def _uneven(block, valid):
     across, along = uneven(block, valid), uneven(turned, valid.T).transpose(0,2,1)
     planted = across[1].any() and wavy(turned, valid.T), along[1].any() and wavy(block, valid)
     if any(planted): across[1] = along[1] = False
-    return across | along
+    return across | along if along.any() else across
 
 @detector('stripe_noise', 'rows')
 def _rows(block, valid):
