@@ -48,8 +48,7 @@ class Reel:
     def push(self, *arrays):
         "Take the next rows: image, ground, readable."
         self.carry.append(arrays)
-        n = sum(len(c[0]) for c in self.carry)
-        if n<self.shrink: return
+        if (n := sum(len(c[0]) for c in self.carry))<self.shrink: return
         joined = [np.concatenate(a) if len(a)>1 else a[0] for a in zip(*self.carry)]
         whole = n//self.shrink*self.shrink
         self.carry = [tuple(a[whole:] for a in joined)] if whole<n else []
@@ -108,7 +107,7 @@ class Journal:
         "Keep a row: list of (row of the table, `Judged` or None)."
         arrays = {f'{i}.{j}.{k}': getattr(layer, k) for i,(_,found) in enumerate(blocks) if found is not None
                   for j,layer in enumerate((*found.layers, *(found.leaning and (found.leaning,) or ()))) for k in ('classes','confidence')}
-        lines = [[(s.value, np.asarray(s.line).tolist(), s.measure) for s in found.seams] if found else [] for _,found in blocks]
+        lines = [[l.seam and (l.seam.value, np.asarray(l.seam.line).tolist(), l.seam.measure) for l in found.layers] if found else [] for _,found in blocks]
         told = dict(rows=[[row, bool(found), bool(found and found.leaning)] for row,found in blocks], lines=lines,
                     shapes={k: np.shape(a) for k,a in arrays.items()})
         flat = np.concatenate([np.zeros(0, np.uint8), *map(np.ravel, arrays.values())]) # one array is written much sooner than many
@@ -127,11 +126,10 @@ class Journal:
 
 def _judged(row, i, arrays, lines, leans):
     "Return what `Journal.write` was given for one block."
-    n = len({k.split('.')[1] for k in arrays if k.startswith(f'{i}.')})
-    layers = tuple(Layer(arrays[f'{i}.{j}.classes'], arrays[f'{i}.{j}.confidence']) for j in range(n))
+    layers = [Layer(arrays[f'{i}.{j}.classes'], arrays[f'{i}.{j}.confidence'], line and SeamLine(line[0], np.array(line[1]), line[2]))
+              for j,line in enumerate([*lines, *[None]*leans])]
     p = np.array([row[f'p_{k}'] for k in default_taxonomy().keys], np.float32)
-    found, lean = (layers[:-1], layers[-1]) if leans else (layers, None)
-    return Judged(p, found, tuple(SeamLine(v, np.array(line), m) for v,line,m in lines), lean)
+    return Judged(p, tuple(layers[:-1]), layers[-1]) if leans else Judged(p, tuple(layers))
 
 # %% ../nbs/36_pipeline.ipynb #fd4368b4
 DIFFERS = dict(scene='of another scene', area='of another area', config='with another config', weights='with other weights',
@@ -268,13 +266,16 @@ class Work:
 
     def settle(self, window, row, found):
         "Take what was said of a block."
-        for layer in self.neighbours.at_once(found) if found else ():
-            if layer.classes.any(): self.bands.add(window.block, *layer)
+        for layer in self.neighbours.at_once(found) if found else (): self.draw(window.block, layer)
         self.table.append(row)
-        self.seams.extend(found.seams if found else ())
         key = window.size, window.block.y
         self.blocks[key].append((row, found))
         self.pending[key] -= 1
+
+    def draw(self, block, layer):
+        "Put a layer of a block into the mask; the measured line of a seam goes along."
+        if layer.classes.any(): self.bands.add(block, layer.classes, layer.confidence)
+        if layer.seam and layer.seam.measure is not None: self.seams.append(layer.seam)
 
     def finished_rows(self):
         "Write rows of blocks that are complete to the journal, and yield each: (size, first scene row), [(row of the table, `Judged`)]."
@@ -288,7 +289,7 @@ class Work:
         "Let complete rows hear their neighbours; return the first scene row still open, None if none is."
         for key,blocks in self.finished_rows():
             row = [(Block(*(r[k] for k in 'yxhw')), found) for r,found in blocks if found]
-            for block,layer in self.neighbours.tell(*key, row): self.bands.add(block, *layer)
+            for block,layer in self.neighbours.tell(*key, row): self.draw(block, layer)
         return min((y for y in (*(y for _,y in self.pending), self.neighbours.waiting) if y is not None), default=None)
 
     def merged(self, count):

@@ -189,7 +189,7 @@ class SeamLine(NamedTuple):
     "A stretch of a seam."
     value:int          # Mask value of the defect
     line:np.ndarray    # (n,2) f64, (row,column) in the scene, pixels
-    measure:float      # Strength in the unit of the defect: colour step, or offset in pixels
+    measure:float      # Strength in the unit of the defect: colour step, or offset in pixels; None where it could not be measured
 
 RIBBON = 3. # Pixels to each side
 

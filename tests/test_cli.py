@@ -257,7 +257,7 @@ def test_truncated_geotiff(inspects, tmp_path):
     assert abs(1-share-lost)<1e-6 and not (mask[:256]==255).any()
 
 def test_truncated_where_nothing_was_found_is_not_clean(inspect, tmp_path, monkeypatch):
-    monkeypatch.setattr(rsqi.pipeline, 'judge', lambda *_: rsqi.pipeline.Judged(np.zeros(10, np.float32), (), ()))
+    monkeypatch.setattr(rsqi.pipeline, 'judge', lambda *_: rsqi.pipeline.Judged(np.zeros(10, np.float32), ()))
     data = write(tmp_path/'whole.tif', land(700, 300), **PLACED).read_bytes()
     (tmp_path/'cut.tif').write_bytes(data[:len(data)*2//3])
     for name,status,outcome in ('whole',0,'CLEAN'), ('cut',3,'NOT_INSPECTED'):
