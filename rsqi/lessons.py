@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import numpy as np
-from .cli import Usage, command, count, imagery, number, positive
+from .cli import Usage, command, count, imagery, number, positive, whole
 from .corrections import corrections_of, reviewed, scene_of
 from .imagery import UNKNOWN, images_of, places
 from .crops import LINES, MIN_PX, Sample, Supply, cut
@@ -301,15 +301,15 @@ def train_slim(args):
     if not 0<=most<1: raise Usage(f'--most must be at least 0 and below 1; got {most:g}')
     imagery(args.data, 'train')
     start = startable(args.start, True)
-    with refusing():
-        if args.samples<(least := enough(load_default(start).eval(), SIZE, SIZE)): raise Usage(f'{args.samples} samples are too few to judge channels on; give --samples {least} or more')
-        with making(args.out, args.overwrite, 'model', _MODEL, 'config.json') as made:
-            supply = Supply(args.data, 'train')
-            images, others = (look_at(supply, n, seed, progress=track) for n,seed in ((args.samples, 99), (ELSE, 98)))
-            print('judging channels: some minutes', flush=True)
-            far = slim(start, images, others, made, Path(args.out).resolve().name, most)
-    told = model_card(args.out)['slimmed']
-    print(f"inner channels: {sum(told['before'])} -> {sum(told['inner'])}")
-    print('apart on other samples, as shares of the variance: '+', '.join(f'{k} {v:.1e}' for k,v in far.items()))
-    print(f'model: {args.out}')
-    return 0
+    def work():
+        with refusing():
+            if args.samples<(least := enough(load_default(start).eval(), SIZE, SIZE)): raise Usage(f'{args.samples} samples are too few to judge channels on; give --samples {least} or more')
+            with making(args.out, args.overwrite, 'model', _MODEL, 'config.json') as made:
+                supply = Supply(args.data, 'train')
+                images, others = (look_at(supply, n, seed, progress=track) for n,seed in ((args.samples, 99), (ELSE, 98)))
+                print('judging channels: some minutes', flush=True)
+                far = slim(start, images, others, made, Path(args.out).resolve().name, most)
+        told = model_card(args.out)['slimmed']
+        return (f"inner channels: {sum(told['before'])} -> {sum(told['inner'])}\napart on other samples, as shares of the variance: "
+                f"{', '.join(f'{k} {v:.1e}' for k,v in far.items())}\nmodel: {args.out}")
+    return whole(work)

@@ -64,7 +64,7 @@ def findings_in(
     found = judge(Window(shape[0], Block(0, 0, *shape), image, ground, ground), labels, regions, lines, config)
     bands = Bands(shape)
     for layer in found.layers:
-        if layer.classes.any(): bands.add(Block(0, 0, *shape), *layer)
+        if layer.classes.any(): bands.add(Block(0, 0, *shape), *layer[:2])
     with tempfile.TemporaryDirectory() as folder:
         write_bands(folder, bands.rows(), shape)
         return polygonize(Path(folder)/'mask.tif', Path(folder)/'confidence.tif')
