@@ -16,6 +16,7 @@ import torch
 from .blip_qa import new_blip
 from .chat_qa import ADAPTER, small_chat, with_lora
 from .dataset import read_dataset
+from .engine import weights_hash
 from .exam import right
 from .feed import held_out, splits_of, survey
 from .inspection import put
@@ -55,7 +56,8 @@ class QaLesson:
         "Return what must agree for a training to be taken up again."
         said = json.dumps([[name, asdict(p)] for name,p in asked], ensure_ascii=False)
         own = {k: v for k,v in asdict(self).items() if k not in ('data','out','pairs','device')}
-        return own|dict(pairs=hashlib.sha256(said.encode()).hexdigest())
+        trunk = dict(trunk=weights_hash()) if NEW.get(self.model)=='small-qa' else {} # another release brings another
+        return own|dict(pairs=hashlib.sha256(said.encode()).hexdigest())|trunk
 
 # %% ../nbs/96_teach_qa.ipynb #dbc82f53
 def material(
