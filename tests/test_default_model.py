@@ -57,7 +57,7 @@ def test_the_classifier_hears_uneven_rows(scene, name, turned):
     said = load_classifier().labels(np.stack([np.swapaxes(b, 0, 1) if turned else b for b in (scene[:512,:512], uneven)]))
     assert 'stripe_noise' not in said[0] and 'stripe_noise' in said[1]
 
-@pytest.mark.parametrize('name', ['benchmark','answers','realism','mechanisms'])
+@pytest.mark.parametrize('name', ['benchmark','answers','realism','mechanisms','clean'])
 def test_published_figures_are_of_these_weights(name):
     "New weights want new figures: the executed notebooks say whose theirs are."
     import json
