@@ -108,7 +108,7 @@ class Journal:
         arrays = {f'{i}.{j}.{k}': getattr(layer, k) for i,(_,found) in enumerate(blocks) if found is not None
                   for j,layer in enumerate((*found.layers, *(found.leaning and (found.leaning,) or ()))) for k in ('classes','confidence')}
         lines = [[l.seam and (l.seam.value, np.asarray(l.seam.line).tolist(), l.seam.measure) for l in found.layers] if found else [] for _,found in blocks]
-        told = dict(rows=[[row, bool(found), bool(found and found.leaning)] for row,found in blocks], lines=lines,
+        told = dict(rows=[[row, bool(found), bool(found and found.leaning)] for row,found in blocks], seams=lines,
                     shapes={k: np.shape(a) for k,a in arrays.items()})
         flat = np.concatenate([np.zeros(0, np.uint8), *map(np.ravel, arrays.values())]) # one array is written much sooner than many
         part = self._file(size, y).with_suffix('.part')
@@ -121,7 +121,7 @@ class Journal:
             with np.load(self._file(size, y), allow_pickle=False) as f: told, flat = json.loads(str(f['told'])), f['flat']
             ends = np.cumsum([math.prod(s) for s in told['shapes'].values()], dtype=int)
             arrays = {k: a.reshape(s) for (k,s),a in zip(told['shapes'].items(), np.split(flat, ends))}
-            return [(row, _judged(row, i, arrays, told['lines'][i], leans) if known else None) for i,(row,known,leans) in enumerate(told['rows'])]
+            return [(row, _judged(row, i, arrays, told['seams'][i], leans) if known else None) for i,(row,known,leans) in enumerate(told['rows'])]
         except Exception: return None
 
 def _judged(row, i, arrays, lines, leans):

@@ -174,7 +174,7 @@ def _rhythmic_rows(cells):
 
 def _parts(cells, good):
     "Yield (rows, cells) of the whole block, of its left and right half and of its upper and lower one, where strips agree"
-    (h, m), half = cells.shape[1:], cells.shape[2]//2
+    h, half = cells.shape[1], cells.shape[2]//2
     def agree(rows, part): return worth_a_look(spectrum(strips(cells[:,rows,part][...,good[part]])), len(cells[0,rows]))
     if good.sum()*CELL<FEWEST*STRIP: return
     if not worth_a_look(waves := spectrum(strips(cells[...,good])), h, .6): return # not even in part, as in most blocks

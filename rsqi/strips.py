@@ -29,7 +29,7 @@ def stations(line, spacing=1.):
     length = distances(line)
     t = np.arange(0, length[-1], spacing)
     points = np.stack([np.interp(t, length, line[:,k]) for k in (0,1)], 1)
-    tangent = np.gradient(points, axis=0)
+    tangent = np.gradient(points, axis=0) if len(points)>1 else np.zeros_like(points)
     tangent /= np.maximum(np.hypot(*tangent.T), 1e-6)[:,None]
     return points, np.stack([-tangent[:,1], tangent[:,0]], 1)
 
