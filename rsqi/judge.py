@@ -64,7 +64,7 @@ def regions_of(labels, regions, alpha, t):
 # %% ../nbs/35_judge.ipynb #a5c5b13d
 HALF_BELIEF = .05 # Probability from which a block may lean on its neighbours
 AGREED      = 12  # Cells of shared ground that both must outline
-CLEARLY     = dict(cloud=.07, shadow=.25, stretching_blur=.25, blur=.25, spectral_overflow=.25, distortion=.1,
+CLEARLY     = dict(cloud=.07, shadow=.25, stretching_blur=.25, blur=.1, spectral_overflow=.1, distortion=.1,
                    stitching_trace=.25, stitching_misalignment=.25) # By how much more than barely a block must believe in a defect to need no word of another
 SUSPECT     = .2  # Probability from which a large block's suspicion is such a word
 
