@@ -104,7 +104,7 @@ class Classifier:
 def load_classifier(
     name='default',   # A model that came with the package, a model folder, or a repository of the Hub
     device='auto',    # auto, cpu, cuda, openvino or torch
-    precision='fp32', # fp32 is bitwise repeatable; bf16 takes about a third less
+    precision='fp32', # fp32 is bitwise repeatable; bf16 takes about a quarter less
 ):
     "Open a classifier."
     return Classifier(open_engine(part(name, 'classifier'), device, precision))

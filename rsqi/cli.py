@@ -77,7 +77,7 @@ def config_options(p):
     p.add_argument('--policy', metavar='NAME', help='scoring policy: gbt24356_like (default), area_linear, conformance or a TOML file')
     p.add_argument('--model', metavar='NAME', help='model: default, or a model folder')
     p.add_argument('--device', metavar='NAME', help='auto (default), cpu, cuda or cuda:N')
-    p.add_argument('--precision', choices=one_of['precision'], help='fp32 (default) is repeatable, bf16 takes about a third less')
+    p.add_argument('--precision', choices=one_of['precision'], help='fp32 (default) is repeatable, bf16 takes about a quarter less')
     p.add_argument('--memory', type=int, metavar='MB',
                    help="bounds how much of the scene is read at once: 1/96 for a strip, 1/24 for GDAL's cache, but a row "
                         "of the file's tiles at least; not the network nor its rows of blocks (default 1536)")

@@ -70,14 +70,14 @@ def verdict(
     doubts=(),          # Of (English, Chinese): why a person should look again
 ): # dict
     "Return the verdict on a scene."
-    found, whole = bool(score.findings), inspected_share>=1
-    outcome = 'DEFECT' if found else 'CLEAN' if whole and score.grade else 'NOT_INSPECTED'
-    known = outcome!='NOT_INSPECTED'
-    part = f'Only {percent(inspected_share)} of the valid ground could be inspected', f'有效范围中仅有 {percent(inspected_share)} 完成检查'
-    why = [*score.doubts, *[part]*(not whole), *doubts] if score.grade else []
+    found, whole, ground = bool(score.findings), bool(inspected_share>=1), bool(score.grade)
+    outcome = 'DEFECT' if found else 'CLEAN' if whole and ground else 'NOT_INSPECTED'
+    known, share, lost = outcome!='NOT_INSPECTED', percent(inspected_share), ('Nothing of the file could be read; rsqi doctor tells why', '文件内容均无法读取；原因可用 rsqi doctor 查看')
+    part = (f'Only {share} of the valid ground could be inspected', f'有效范围中仅有 {share} 完成检查') if inspected_share>0 else lost
+    why = [*score.doubts, *[part]*(not whole), *doubts] if ground or not whole else []
+    said = list(zip(score.reasons, score.reasons_zh))*(ground or whole)+why
     return dict(outcome=outcome, score=score.value if known else None, grade=score.grade if known else None,
-                grade_zh=score.grade_zh if known else None, reasons=[*score.reasons, *(en for en,_ in why)],
-                reasons_zh=[*score.reasons_zh, *(zh for _,zh in why)],
+                grade_zh=score.grade_zh if known else None, reasons=[en for en,_ in said], reasons_zh=[zh for _,zh in said],
                 inspected_share=float(min(max(inspected_share, 0), 1)), review=bool(why or not whole),
                 review_reasons=[en for en,_ in why], review_reasons_zh=[zh for _,zh in why],
                 score_interval=list(score.interval) if known and score.interval else None)
@@ -86,7 +86,7 @@ def own_doubts(verdict):
     "Return what an inspection doubted besides its findings, pairs of English and Chinese: another verdict on it doubts that too."
     english = verdict.get('review_reasons') or ()
     said = zip(english, verdict.get('review_reasons_zh') or english)
-    ours = 'The score lies between', 'Findings that may be false', 'How strong ', 'Only '
+    ours = 'The score lies between', 'Findings that may be false', 'How strong ', 'Only ', 'Nothing of the file'
     return tuple((en,zh) for en,zh in said if not en.startswith(ours))
 
 

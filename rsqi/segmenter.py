@@ -27,7 +27,7 @@ class Segmenter:
 def load_segmenter(
     name='default',   # A model that came with the package, a model folder, or a repository of the Hub
     device='auto',    # auto, cpu, cuda, openvino or torch
-    precision='fp32', # fp32 is bitwise repeatable; bf16 takes about a third less
+    precision='fp32', # fp32 is bitwise repeatable; bf16 takes about a quarter less
 ):
     "Open a segmenter; the default shares one graph with the default classifier."
     return Segmenter(open_engine(part(name, 'segmenter'), device, precision))
