@@ -93,8 +93,7 @@ class Said(NamedTuple):
 def finished(layers, shape):
     "Merge layers of one block as an inspection would; return the mask (h,w) u8."
     bands, block = Bands(shape), Block(0,0,*shape)
-    for layer in layers:
-        if layer.classes.any(): bands.add(block, *layer[:2])
+    for layer in layers: layer.lay(bands, block)
     return np.concatenate([b.mask for b in bands.rows()])
 
 def ask(engine, sample, config):

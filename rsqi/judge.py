@@ -49,6 +49,10 @@ class Layer(NamedTuple):
     confidence:np.ndarray  # (n,m) or () u8, 255 means 1
     seam:SeamLine=None     # Of a boundary defect: its line
 
+    def lay(self, bands, block):
+        "Put it into `Bands`, where it says anything."
+        if self.classes.any(): bands.add(block, self.classes, self.confidence)
+
 class Judged(NamedTuple):
     "What was found in a block."
     p:np.ndarray   # (10,) f32, probability of each defect

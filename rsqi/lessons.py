@@ -287,7 +287,7 @@ def slim_options(p):
     p.add_argument('--out', metavar='DIR', required=True, help='model folder that is written')
     p.add_argument('--overwrite', action='store_true', help='replace a model that is there')
     p.add_argument('--most', type=number, metavar='S', help="share of the answers' variance that each bottleneck may lose (default 0.000001)")
-    p.add_argument('--samples', type=positive, default=320, metavar='N',
+    p.add_argument('--samples', type=positive, metavar='N',
                    help='samples of 256 px that channels are judged on (default 320)')
 
 @command('train slim', 'take out of a network what its answers do not hang on: the same answers, faster',
@@ -296,17 +296,17 @@ def train_slim(args):
     from rsqi.engine import load_default, model_card
     from rsqi.progress import track
     from rsqi.refusals import making, refusing
-    from rsqi.slim import ELSE, MOST, SIZE, enough, look_at, slim
-    most = MOST if args.most is None else args.most
+    from rsqi.slim import ELSE, LOOK, MOST, SIZE, enough, look_at, slim
+    most, samples = MOST if args.most is None else args.most, args.samples or LOOK
     if not 0<=most<1: raise Usage(f'--most must be at least 0 and below 1; got {most:g}')
     imagery(args.data, 'train')
     start = startable(args.start, True)
     def work():
         with refusing():
-            if args.samples<(least := enough(load_default(start).eval(), SIZE, SIZE)): raise Usage(f'{args.samples} samples are too few to judge channels on; give --samples {least} or more')
+            if samples<(least := enough(load_default(start).eval(), SIZE, SIZE)): raise Usage(f'{samples} samples are too few to judge channels on; give --samples {least} or more')
             with making(args.out, args.overwrite, 'model', _MODEL, 'config.json') as made:
                 supply = Supply(args.data, 'train')
-                images, others = (look_at(supply, n, seed, progress=track) for n,seed in ((args.samples, 99), (ELSE, 98)))
+                images, others = (look_at(supply, n, seed, progress=track) for n,seed in ((samples, 99), (ELSE, 98)))
                 print('judging channels: some minutes', flush=True)
                 far = slim(start, images, others, made, Path(args.out).resolve().name, most)
         told = model_card(args.out)['slimmed']

@@ -274,7 +274,7 @@ class Work:
 
     def draw(self, block, layer):
         "Put a layer of a block into the mask; the measured line of a seam goes along."
-        if layer.classes.any(): self.bands.add(block, layer.classes, layer.confidence)
+        layer.lay(self.bands, block)
         if layer.seam and layer.seam.measure is not None: self.seams.append(layer.seam)
 
     def finished_rows(self):

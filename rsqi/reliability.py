@@ -63,8 +63,7 @@ def findings_in(
     shape, ground = image.shape[:2], np.ones(image.shape[:2], bool)
     found = judge(Window(shape[0], Block(0, 0, *shape), image, ground, ground), labels, regions, lines, config)
     bands = Bands(shape)
-    for layer in found.layers:
-        if layer.classes.any(): bands.add(Block(0, 0, *shape), *layer[:2])
+    for layer in found.layers: layer.lay(bands, Block(0, 0, *shape))
     with tempfile.TemporaryDirectory() as folder:
         write_bands(folder, bands.rows(), shape)
         return polygonize(Path(folder)/'mask.tif', Path(folder)/'confidence.tif')
