@@ -156,8 +156,8 @@ class Bands:
         self.family = {d.value: d.family for d in tax} | {IGNORED: 'ignored'}
         self.opinions = {f: [] for f in FAMILIES}
         self.halo = max(d.dilate for d in self.region)//2
-        self.sieve = Sieve({d.value: d.min_px for d in self.region}, shape[1])
-        self.promised = self.seen = self.done = 0 # rows no map will touch; rows in the sieve; rows given out
+        self.sieves = [Sieve({d.value: d.min_px for d in tax if (d in self.region)==first}, shape[1]) for first in (True,False)]
+        self.promised = self.seen = self.laid = self.done = 0 # rows no map will touch; rows in the first sieve; in the second; rows given out
 
     def add(self,
         block,          # `Block` of the scene that the map covers
@@ -188,9 +188,10 @@ class Bands:
         end, step = self.promised-(0 if self.promised==H else self.halo), max(STRIP//W, 1)
         while self.seen<end:
             y0, y1 = self.seen, min(self.seen+step, end)
-            region = self.sieve.push(self._region(y0, y1), last=y1==H)
+            region = self.sieves[0].push(self._region(y0, y1), last=y1==H)
             self.seen = y1
-            if len(region): yield self._finish(region)
+            key = self.sieves[1].push(self._laid(region), last=self.laid==H)
+            if len(key): yield self._band(key)
 
     def _paint(self, family, y0, y1):
         "Return the strongest evidence of a family in rows `y0` to `y1`, (n,W) u32, or None where nothing was said."
@@ -210,18 +211,22 @@ class Bands:
         if key is None: return np.zeros((y1-y0, self.shape[1]), np.uint32)
         return grow(key, self.region)[y0-top:y1-top]
 
-    def _finish(self, region):
-        "Lay the families over each other, forget the maps that are used up, and return a `Band`."
-        y0, y1 = self.done, self.done+len(region)
+    def _laid(self, region):
+        "Lay the families over each other, and forget the maps that are used up."
+        y0, y1 = self.laid, self.laid+len(region)
         layers = [region if f=='region' else self._paint(f, y0, y1) for f in FAMILIES]
         key, *overs = [l for l in layers if l is not None]
         for over in overs: np.copyto(key, over, where=over>0)
-        self.done, used = y1, y1 if y1==self.shape[0] else min(y1, self.seen-self.halo)
+        self.laid, used = y1, y1 if y1==self.shape[0] else min(y1, self.seen-self.halo)
         for f,os_ in self.opinions.items(): self.opinions[f] = [o for o in os_ if o.block.y+o.block.h>used]
+        return key
+
+    def _band(self, key):
+        y, self.done = self.done, self.done+len(key)
         mask, sure = key.astype(np.uint8), np.zeros(key.shape, np.uint8)
         at = np.flatnonzero((mask>0) & (mask!=IGNORED))
         sure.ravel()[at] = np.maximum(((key.ravel()[at]>>8)+128)//257, 1)
-        return Band(y0, mask, sure)
+        return Band(y, mask, sure)
 
 # %% ../nbs/31_merge.ipynb #7d082cb9
 TILE = 512

@@ -51,20 +51,24 @@ def obvious(shape, adds):
     mask = np.where(region>0, region, mask)
     pixel = winner([v for v,f in FAMILY.items() if f=='pixel'])[1]
     mask = np.where(pixel>0, pixel, mask)
-    return np.where(sure[IGNORED]>0, IGNORED, mask).astype(np.uint8)
+    mask = np.where(sure[IGNORED]>0, IGNORED, mask)
+    for d in TAX.family('boundary'):
+        part, _ = label(mask==d.value, EIGHT)
+        mask[(part>0)&(np.bincount(part.ravel())[part]<d.min_px)] = 0
+    return mask.astype(np.uint8)
 
 @st.composite
 def stories(draw):
     "A shape, maps in an order that a reader of rows could bring them, and how often the merger is asked"
     H, W = draw(st.integers(1,140)), draw(st.integers(1,90))
     rng = np.random.default_rng(draw(st.integers(0,2**32-1)))
-    full, adds = draw(st.floats(.02,.9)), []
+    full, seams, adds = draw(st.floats(.02,.9)), draw(st.floats(.02,.4)), []
     for i,size in enumerate((32,96)):
         for b in Grid((H,W), size):
             h, w = max(b.h>>(i+1), 1), max(b.w>>(i+1), 1)
             adds.append((b, (rng.integers(1,7,(h,w))*(rng.random((h,w))<full)).astype(np.uint8), rng.integers(0,9,(h,w)).astype(np.uint16)*7000))
     for b in Grid((H,W), 40, 0):
-        classes = rng.choice(np.uint8([0,7,8,9,10,255]), (b.h,b.w), p=[.8,.06,.06,.03,.03,.02])
+        classes = rng.choice(np.uint8([0,7,8,9,10,255]), (b.h,b.w), p=[.92-2*seams,seams,seams,.03,.03,.02])
         adds.append((b, classes, rng.integers(0,9,(b.h,b.w)).astype(np.uint16)*7000))
     return (H,W), sorted(adds, key=lambda a: a[0].y+a[0].h), draw(st.integers(1,5)), draw(st.sampled_from([1,200,900,1<<22]))
 
@@ -80,6 +84,7 @@ def test_bands_are_invisible(story):
         found += bands.rows()
     finally: merge.STRIP = old
     mask, confidence = (np.concatenate([getattr(b, k) for b in found]) for k in ('mask','confidence'))
+    assert [b.y for b in found]==np.cumsum([0, *(len(b.mask) for b in found)])[:-1].tolist()
     assert (mask==obvious(shape, adds)).all()
     assert ((confidence>0)==((mask>0)&(mask<IGNORED))).all()
     assert not any(bands.opinions.values()), 'maps that are used up must be forgotten'
@@ -104,7 +109,7 @@ def test_merging_forgets():
     for b in Grid((4096,64), 64, 0):
         bands.add(b, np.full((16,16), 1, np.uint8), .5)
         list(bands.rows(b.y+b.h))
-        waiting.append(sum(map(len, bands.opinions.values()))+len(bands.sieve.held))
+        waiting.append(sum(map(len, bands.opinions.values()))+sum(len(s.held) for s in bands.sieves))
     assert max(waiting[5:])<=max(waiting[:5])
 
 def test_a_failed_write_leaves_the_old_mask(tmp_path):
