@@ -101,7 +101,9 @@ def pixel_map(
     rows = {d: [f for f in features if f['properties']['defect']==d.key] for d in taxonomy or default_taxonomy()}
     m.layers = {d.key: _layer(d, fs, popup) for d,fs in rows.items() if fs}
     for layer in m.layers.values(): m.add_child(layer)
-    m.fit_bounds([[-H,0], [0,W]])
+    whole = folium.FitBounds([[-H,0], [0,W]])
+    whole.options['animate'] = False # or the map opens close to the middle and flies out
+    m.add_child(whole)
     return m
 
 # %% ../nbs/39_offline_map.ipynb #6677c509
