@@ -353,14 +353,20 @@ class Scene:
         "Sentences about what was decided; about a collar once it was looked for"
         values,declared = _tell_values(self.layout, self._stretch),_tell_declared(self.layout, self._alpha)
         within = [note('area', name=self.area.name)] if self.area else []
-        return [*self._said, *values, *declared, *self._tell_collars(), *within]
+        return [*self._said, *values, *declared, *self._tell_collars(), *self._tell_unasked(), *within]
 
     def _tell_collars(self):
         if '_collars' not in self._found or self.collar=='none': return []
-        total = self.shape[0]*self.shape[1]
-        kinds = COLLARS[self.collar]
+        total,kinds = self.shape[0]*self.shape[1],COLLARS[self.collar]
         if not self._collars: return [note('no_frame', kinds=' or '.join(kinds), kinds_zh='或'.join(COLOURS[k] for k in kinds))]
         return [note('frame', kind=k, kind_zh=COLOURS[k], area=c.area, share=c.area/total) for k,c in self._collars]
+
+    def _tell_unasked(self, least=.01):
+        "Say of a frame in a colour that was not looked for how much of the overview it takes, if much."
+        for k,small in ((k,s) for k in {*COLOURS}.difference(COLLARS[self.collar] or COLOURS) for s in self._small.values()):
+            pure = is_pure(small.image, None, k, NEARLY if self.layout.lossy else 0) & small.ground
+            share = find_collar([(0, pure)], pure.shape).area/pure.size
+            if share>=least: yield note('frame_unasked', kind=k, kind_zh=COLOURS[k], share=share)
 
 def _reopen(path, args, found):
     scene = Scene(path, *args)
