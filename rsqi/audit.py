@@ -173,7 +173,7 @@ def opinion(engine, image, mask, edge=512):
         part, ok = np.ascontiguousarray(image[b.ix]), ground[b.ix]
         if not ok.any(): continue
         labels, regions, lines = (a[0] for a in engine.run(part[None]))
-        found.append(sigmoid(hear(hear_regions(labels, regions, part, ok)[0], lines, part, ok)))
+        found.append(sigmoid(hear(*hear_regions(labels, regions, part, ok), lines, part, ok)))
     return np.max(found, 0) if found else np.zeros(len(default_taxonomy()), np.float32)
 
 def disputes(n, labels, p):

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['PIXEL_SURE', 'PIXEL_VETO', 'SEAM_SPAN', 'SEAM_BESIDE', 'SEAM_ASK', 'AVERAGED_OUT', 'sigmoid', 'widened',
-           'detectors_for', 'hear_pixels', 'seam_maps', 'hear_lines', 'hear', 'Classifier', 'load_classifier']
+           'detectors_for', 'hear_pixels', 'seam_maps', 'hear_lines', 'seam_lines', 'hear', 'Classifier',
+           'load_classifier']
 
 # %% ../nbs/24_classifier.ipynb #0b53d9fc
 import numpy as np
 from functools import partial
 from .taxonomy import default_taxonomy
-from .seams import search, seam_odds
+from .seams import off_rims, search, seam_odds
 from .thresholds import pixel_evidence
 from .shadows import hear_regions
 from .engine import SILENCE, open_engine, part
@@ -69,17 +70,25 @@ def hear_lines(labels, lines, look):
         if s>max(t, SEAM_BESIDE): labels[shift] = max(labels[shift], min(labels[trace], s))
     return labels
 
+def seam_lines(labels, regions, lines, block, valid=None):
+    "Return the lines of a block that may be seams: those that do not run along the rim of a region that it holds."
+    heard = np.r_[True, labels[:len(regions)-1]>0]
+    outlined = np.where(heard[:,None,None], regions, SILENCE).argmax(0)>0
+    return off_rims(search(block, valid, seam_maps(lines)), outlined, block.shape[:2])
+
 def hear(
     labels,     # (10,) f32 logits of a network
+    regions,    # (7,h',w') f32, its outlines
     lines,      # (4,h',w') f32, its line maps: the two boundary defects first
     block,      # (h,w,3) u8
     valid=None, # (h,w) bool, ground that counts; None for all of it
     native=True,# Whether the block has the scene's own resolution; averaged pixels say nothing
-    look=None,  # `() -> lines` of the block, where the caller wants them too; None searches here
+    look=None,  # `() -> seam_lines(...)`, where the caller wants them too; None searches here
     methods={}, # {defect: detector} of the pixel family, where it is not the default
 ): # (10,) f32, one for each defect of the table
     "Let the block speak for itself beside a network."
-    look, labels = look or partial(search, block, valid, seam_maps(lines)), widened(labels, native)
+    labels = widened(labels, native)
+    look = look or partial(seam_lines, labels, regions, lines, block, valid)
     return hear_lines(hear_pixels(labels, block, valid, methods) if native else labels, lines, look)
 
 # %% ../nbs/24_classifier.ipynb #699958a2
@@ -94,7 +103,7 @@ class Classifier:
         blocks, # (B,h,w,3) u8
     ): # (B,10) f32, natural logits; above 0 is present at the shipped threshold
         "Ask which defects the blocks hold."
-        return np.stack([hear(hear_regions(z, r, b)[0], l, b) for z,r,l,b in zip(*self.engine.run(blocks), blocks)])
+        return np.stack([hear(*hear_regions(z, r, b), l, b) for z,r,l,b in zip(*self.engine.run(blocks), blocks)])
 
     def labels(self, blocks):
         "Return for each block the keys of the defects found (an empty tuple is a qualified block)."

@@ -15,12 +15,12 @@ from functools import cache, partial
 from typing import NamedTuple
 from .taxonomy import default_taxonomy
 from .grid import Block
-from .classifier import detectors_for, hear, seam_maps, sigmoid, widened
+from .classifier import detectors_for, hear, seam_lines, sigmoid, widened
 from .segmenter import EVERY_STEP, decide, from_steps
 from .fusion import fuse, heard_below
 from .thresholds import detect
 from .shadows import hear_regions
-from .seams import APART, band, kept, search
+from .seams import APART, band, kept
 from .strips import stations
 from .polygons import SeamLine
 
@@ -366,9 +366,9 @@ def judge(
     "Say what a block holds, and where."
     ground = window.ground & window.readable
     labels, regions = witnessed(window, labels, regions)
-    look = cache(partial(search, window.image, ground, seam_maps(lines)))
+    look = cache(partial(seam_lines, labels, regions, lines, window.image, ground))
     methods = detectors_for(labels, config.methods)
-    labels = hear(labels, lines, window.image, ground, window.shrink==1, look, methods)
+    labels = hear(labels, regions, lines, window.image, ground, window.shrink==1, look, methods)
     p = np.round(sigmoid(labels), 6) # as it is written down, so that a resumed inspection goes on the same way
     drawn = regions_of(labels, regions, config.alpha, config.t)
     return Judged(p, (drawn, *seams_of(p, look, window), *pixels_of(p, window, methods)), leaning(labels, regions, drawn, config.alpha, config.t))
