@@ -29,7 +29,7 @@ def way(*kinds):
 # %% ../nbs/65_answers.ipynb #d0a335b4
 MEASURED = 'any', 'presence', 'kinds', 'number', 'area', 'where' # Ground that nobody looked at limits what they say
 EACH     = 'where', 'direction', 'severity', 'cost', 'confidence' # Of any defect: said of each that was found
-SCENE    = ('score', 'grade', 'failed', 'reasons', 'review', 'inspected', 'gaps', 'definition', 'scene', 'class', 'look') # Need no outlines
+SCENE    = ('score', 'grade', 'failed', 'reasons', 'trust', 'review', 'inspected', 'gaps', 'definition', 'scene', 'class', 'look') # Need no outlines
 
 def _places(survey, frame):
     "Return the places of a question; None is a block that does not exist."
@@ -256,20 +256,23 @@ def _finding(m):
 @way('score')
 def _score(m):
     v = m.inspection.verdict
-    if v['score'] is None: return _grade(m)
-    low, high = v['score_interval'] or (None, None)
-    shown = {k: FILTERS['score'](x) for k,x in dict(score=v['score'], low=low, high=high).items()}
-    return Said(m.say('score' if low==high else 'score_span', grade=_grade_name(m), **shown))
+    return _grade(m) if v['score'] is None else Said(_with_span(m, 'score'))
 
 @way('grade', 'failed')
 def _grade(m):
     v = m.inspection.verdict
     if v['grade'] is None: return Said(m.say('no_score'))
-    sentence, score = 'grade_only' if v['score'] is None else 'grade', FILTERS['score'](v['score'])
-    text = m.say(sentence, grade=_grade_name(m), score=score)
+    text = m.say('grade_only', grade=_grade_name(m)) if v['score'] is None else _with_span(m, 'grade')
     passed = _passed(m.inspection)
     yes = None if passed is None or not m.frame.asks else passed if m.kind=='grade' else not passed
     return Said(m.affirm(text, yes), yes)
+
+def _with_span(m, sentence):
+    "A sentence on the score, and between what it lies if findings may be false"
+    v = m.inspection.verdict
+    low, high = v['score_interval'] or (None, None)
+    shown = {k: FILTERS['score'](x) for k,x in dict(score=v['score'], low=low, high=high).items()}
+    return m.say(sentence if low==high else f'{sentence}_span', grade=_grade_name(m), **shown)
 
 def _grade_name(m):
     v = m.inspection.verdict
@@ -311,16 +314,22 @@ def _class(m):
 @way('look')
 def _look(m):
     rows = sorted((r for r in m.inspection.findings if r['deduction']), key=lambda r: -r['deduction'])[:3]
-    review = _review(replace(m, frame=replace(m.frame, cues=frozenset())))
-    if not rows: return review
+    if not rows: return Said(_review_words(m))
     names = [replace(m, number=r['id'], defect=default_taxonomy()[r['value']]).say('look_one', cost=FILTERS['points'](r['deduction'])) for r in rows]
-    return Said(m.say('look', names=listed(names, m.lang))+(' ' if m.lang=='en' else '')+review.text, None, tuple(r['id'] for r in rows))
+    return Said(m.say('look', names=listed(names, m.lang))+(' ' if m.lang=='en' else '')+_review_words(m), None, tuple(r['id'] for r in rows))
 
 @way('review')
 def _review(m):
     yes = bool(m.inspection.verdict['review'])
-    text = m.say('review', reasons=_reasons_of(m, 'review_reasons')) if yes else m.say('no_review')
-    return Said(m.affirm(text, yes), yes)
+    return Said(m.affirm(_review_words(m), yes), yes)
+
+def _review_words(m):
+    "A sentence on whether a person should look"
+    return m.say('review', reasons=_reasons_of(m, 'review_reasons')) if m.inspection.verdict['review'] else m.say('no_review')
+
+@way('trust')
+def _trust(m):
+    return Said(_score(m).text+(' ' if m.lang=='en' else '')+_review_words(m))
 
 # %% ../nbs/65_answers.ipynb #c28d73a2
 @way('inspected', 'gaps')

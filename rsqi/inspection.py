@@ -72,8 +72,9 @@ def verdict(
     "Return the verdict on a scene."
     found, whole, ground = bool(score.findings), bool(inspected_share>=1), bool(score.grade)
     outcome = 'DEFECT' if found else 'CLEAN' if whole and ground else 'NOT_INSPECTED'
-    known, share, lost = outcome!='NOT_INSPECTED', percent(inspected_share), ('Nothing of the file could be read; rsqi doctor tells why', '文件内容均无法读取；原因可用 rsqi doctor 查看')
-    part = (f'Only {share} of the valid ground could be inspected', f'有效范围中仅有 {share} 完成检查') if inspected_share>0 else lost
+    known, share = outcome!='NOT_INSPECTED', percent(inspected_share)
+    lost = (f'Only {share} of the valid ground could be inspected', f'有效范围中仅有 {share} 完成检查') if inspected_share>0 else ('Nothing of the file could be read', '文件内容均无法读取')
+    part = f'{lost[0]}; rsqi doctor tells why', f'{lost[1]}；原因可用 rsqi doctor 查看'
     why = [*score.doubts, *[part]*(not whole), *doubts] if ground or not whole else []
     said = list(zip(score.reasons, score.reasons_zh))*(ground or whole)+why
     return dict(outcome=outcome, score=score.value if known else None, grade=score.grade if known else None,
@@ -88,7 +89,6 @@ def own_doubts(verdict):
     said = zip(english, verdict.get('review_reasons_zh') or english)
     ours = 'The score lies between', 'Findings that may be false', 'How strong ', 'Only ', 'Nothing of the file'
     return tuple((en,zh) for en,zh in said if not en.startswith(ours))
-
 
 # %% ../nbs/34_inspection.ipynb #6a42d31b
 def scene_facts(

@@ -76,7 +76,7 @@ SEAM_EN = 'Yes, there is a line of stitching trace in the right part of this sat
 BLUR_ZH = '在已检查的 94 % 有效区域中未发现模糊,其余部分未知。' # 94 % was inspected, so nothing is denied
 BLUR_EN = 'No sign of blur was found in the 94 % of the valid ground that was inspected; the rest is unknown.'
 NUMBERS_ZH = '这张卫星图像共有7处问题:云2处,阴影1处,拼接痕迹1处,条状噪声2处,像素缺失1处。'
-GRADE_EN = 'the grade is QUALIFIED, the score 71.4.'
+GRADE_EN = 'the grade is QUALIFIED, the score 71.4; the score lies between 66 and 76.5.'
 ASKED = {
     # whether
     '这张卫星图像是否存在质量问题?': FOUND_ZH, '有没有问题': FOUND_ZH, '这幅图有毛病吗？': FOUND_ZH, '图像正常吗?': '否'+FOUND_ZH[1:],
@@ -139,8 +139,10 @@ ASKED = {
     '面积最大的问题是哪个?': '面积最大的是图斑1:云,位于图像的左上角,1.82 ha, 72,900 px。',
     # the verdict
     '得分多少?': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。',
+    'Can I trust it?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5. A person should review it: It is small.', 'How sure is the grade?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
+    '结果可信吗?': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。需要人工复核:影像很小。',
     'What is the score?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
-    '合格吗?': '是,等级为合格,得分 71.4。', 'Does it pass?': 'Yes, '+GRADE_EN, 'Is it unqualified?': 'No, '+GRADE_EN,
+    '合格吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。', 'Does it pass?': 'Yes, '+GRADE_EN, 'Is it unqualified?': 'No, '+GRADE_EN,
     '为什么扣分?': '依据:云覆盖有效区域的 5.2 %;陡坡处有 3 处拉花;有六行像素缺失。',
     'Why is the score so low?':
         'Reasons: Cloud covers 5.2 % of the valid ground; Stretching blur on steep slopes in 3 places; '
@@ -154,7 +156,7 @@ ASKED = {
     '图块4检查了吗?': '否,图块4未能完整检查:无法解码。',
     'block 5?': 'No, this inspection has no block 5; its blocks are numbered 1 to 4.',
     # in a newcomer's words
-    'Is the image usable?': 'Yes, '+GRADE_EN, '能用吗?': '是,等级为合格,得分 71.4。', 'Can this image be used?': 'Yes, '+GRADE_EN, 'Is it unusable?': 'No, '+GRADE_EN, '这张图不能用吗?': '否,等级为合格,得分 71.4。',
+    'Is the image usable?': 'Yes, '+GRADE_EN, '能用吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。', 'Can this image be used?': 'Yes, '+GRADE_EN, 'Is it unusable?': 'No, '+GRADE_EN, '这张图不能用吗?': '否,等级为合格,得分 71.4;得分区间 66 至 76.5。',
     '有拼接问题吗?': '是,这张卫星图像中存在一条拼接痕迹的痕迹,位于图像的右侧,大致是竖线。', 'Any stitching problems?': SEAM_EN,
     'What should I check?': 'Look first at what costs most: 3.50 points for pixel missing (finding 7), 3.00 points for stripe noise (finding 6) '
                             'and 2.50 points for stripe noise (finding 5). A person should review it: It is small.',
