@@ -264,7 +264,7 @@ def _grade(m):
     if v['grade'] is None: return Said(m.say('no_score'))
     text = m.say('grade_only', grade=_grade_name(m)) if v['score'] is None else _with_span(m, 'grade')
     passed = _passed(m.inspection)
-    yes = None if passed is None or not m.frame.asks else passed if m.kind=='grade' else not passed
+    yes = None if passed is None or not m.frame.asks or m.kind not in ('grade','failed') else passed==(m.kind=='grade')
     return Said(m.affirm(text, yes), yes)
 
 def _with_span(m, sentence):

@@ -74,7 +74,7 @@ def verdict(
     outcome = 'DEFECT' if found else 'CLEAN' if whole and ground else 'NOT_INSPECTED'
     known, share = outcome!='NOT_INSPECTED', percent(inspected_share)
     lost = (f'Only {share} of the valid ground could be inspected', f'有效范围中仅有 {share} 完成检查') if inspected_share>0 else ('Nothing of the file could be read', '文件内容均无法读取')
-    part = f'{lost[0]}; rsqi doctor tells why', f'{lost[1]}；原因可用 rsqi doctor 查看'
+    part = f'{lost[0]}; rsqi doctor may tell why', f'{lost[1]}；原因可用 rsqi doctor 查看'
     why = [*score.doubts, *[part]*(not whole), *doubts] if ground or not whole else []
     said = list(zip(score.reasons, score.reasons_zh))*(ground or whole)+why
     return dict(outcome=outcome, score=score.value if known else None, grade=score.grade if known else None,

@@ -183,8 +183,9 @@ def intents(
     frame, # `Frame`
 ): # tuple of keys of [intent], in their order; empty where nothing is asked
     "Return what a question wants."
-    table = phrases()
-    named = [k for k in table['intent'] if k in frame.cues]
+    table, cues = phrases(), frame.cues
+    if 'trust' in cues and (frame.defects or frame.findings): cues = cues-{'trust'} | {'confidence'} # of one thing, not of the verdict
+    named = [k for k in table['intent'] if k in cues]
     if named: return tuple(k for k in named if not any(k in table['intent'][o].get('beats', ()) for o in named))
     about = frame.subject or ('problem' if frame.places or frame.blocks else 'whole')
     meant = [means[about] for cue,means in table['weak'].items() if cue in frame.cues and about in means]

@@ -13,7 +13,7 @@ from .taxonomy import default_taxonomy
 from .fusion import fuse, heard_below
 from .metrics import Confusion
 from .crops import Supply
-from .classifier import hear_lines, seam_maps
+from .classifier import hear_lines, seam_lines
 from .seams import measured, search
 from .strips import distances, lab_of, stations
 from .config import Config
@@ -55,7 +55,7 @@ def answers(engine, samples):
         z, outlines, lines = (a[0] for a in engine.run(s.image[None]))
         labels.append(z); truth.append(s.labels)
         regions.append(outlines.astype(np.float16)); region.append(s.region[2::4,2::4])
-        said.append(hear_lines(np.zeros(10), lines, lambda: search(s.image, maps=seam_maps(lines)))[6:8])
+        said.append(hear_lines(np.zeros(10), lines, lambda: seam_lines(z, outlines, lines, s.image))[6:8])
     return tuple(map(np.stack, (labels, truth, said, regions, region)))
 
 VOICES = (0., .15, .3, .5, .75, 1., 1.5, 2.) # How much a network's logit may weigh beside a line's log-odds

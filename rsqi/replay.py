@@ -161,7 +161,7 @@ def controls_of(inspection, lang, choices=None):
                             ('smallest', '最小图斑（像素）' if zh else 'Smallest size, pixels', dict(kind='range', min=0, max=6, step=.1, log=True))):
         out.append(dict(kind='group', label=label))
         for d in tax:
-            px = c.smallest.get(d.key, d.min_px)
+            px = c.smallest.get(d.key, d.min_px if d.family=='region' else 0)
             out.append(dict(more, name=f'{name}.{d.key}', label=getattr(d, lang), value=c.sure.get(d.key, 0) if name=='sure' else round(float(np.log10(1+px)), 2)))
     return out
 

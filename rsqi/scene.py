@@ -364,8 +364,8 @@ class Scene:
     def _tell_unasked(self, least=.01):
         "Say of a frame in a colour that was not looked for how much of the overview it takes, if much."
         for k,small in ((k,s) for k in {*COLOURS}.difference(COLLARS[self.collar] or COLOURS) for s in self._small.values()):
-            pure = is_pure(small.image, None, k, NEARLY if self.layout.lossy else 0) & small.ground
-            share = find_collar([(0, pure)], pure.shape).area/pure.size
+            pure = is_pure(small.image, None, k, NEARLY if self.layout.lossy else 0) & (ground := self.valid_overview(small.most))
+            share = (find_collar([(0, pure|~ground)], pure.shape).mask(Block(0, 0, *pure.shape)) & pure).mean()
             if share>=least: yield note('frame_unasked', kind=k, kind_zh=COLOURS[k], share=share)
 
 def _reopen(path, args, found):

@@ -643,7 +643,7 @@ def test_stopped_in_mid_run_and_resumed(number, inspect, scene, fine, model, und
     assert 0<len(asked)<rows-9  # more than a row of blocks was not judged again
     same(out, undisturbed[0])
 
-@pytest.mark.parametrize('where,nth', [('rsqi.polygons.write_layer',2), ('rsqi.inspection.write_blocks',1), ('rsqi.inspection.webp',9), ('rsqi.pipeline.Bands._finish',1), ('os.replace',3)])
+@pytest.mark.parametrize('where,nth', [('rsqi.polygons.write_layer',2), ('rsqi.inspection.write_blocks',1), ('rsqi.inspection.webp',9), ('rsqi.pipeline.Bands._laid',1), ('os.replace',3)])
 def test_killed_anywhere_and_resumed(where, nth, inspect, scene, fine, undisturbed, tmp_path, monkeypatch):
     "what a killed run leaves half-written is gone after the next"
     class Killed(BaseException): pass
