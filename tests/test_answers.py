@@ -62,6 +62,20 @@ def folder(tmp_path_factory): return small_folder(tmp_path_factory.mktemp('a')/'
 @pytest.fixture
 def session(folder): return Session(folder)
 
+@pytest.mark.parametrize('grade,zh', [('PASS','通过'), ('FAIL','不通过')])
+def test_trust_where_a_policy_gives_no_score(tmp_path, grade, zh):
+    "It is no question of yes or no"
+    path = small_folder(tmp_path/'scene.rsqi')/'inspection.json'
+    told = json.loads(path.read_text(encoding='utf-8'))
+    told['verdict'] |= dict(score=None, score_interval=None, grade=grade, grade_zh=zh)
+    told['policy'] |= dict(name='conformance', sha256=load_policy('conformance').sha256)
+    path.write_text(json.dumps(told, ensure_ascii=False), encoding='utf-8')
+    session = Session(path.parent)
+    assert session.ask('Can I trust it?').text==f'There is no score; the grade is {grade}. A person should review it: It is small.'
+    assert session.ask('靠谱吗?').text==f'没有得分,等级为{zh}。需要人工复核:影像很小。'
+    assert session.ask('Does it pass?').text.startswith('Yes' if grade=='PASS' else 'No')
+    assert 'confidence' in session.ask('Can I trust the cloud?').text
+
 # --- what is asked in plain words, and what is answered
 
 FOUND_ZH = '是,这张卫星图像有质量问题,问题类型有:云,阴影,拼接痕迹,条状噪声,像素缺失。'

@@ -235,6 +235,10 @@ def test_the_page_in_a_browser_without_a_network(tmp_path):
             tab.emulate_media(media=media)
             tab.set_viewport_size(dict(width=width, height=900))
             assert tab.evaluate('document.documentElement.scrollWidth')<=width
+        tab.emulate_media(media='screen')
+        tab.set_viewport_size(dict(width=390, height=900))
+        seen = tab.locator('.classes tbody tr').first.locator('td:visible')
+        assert seen.count()==3 and all(seen.all_inner_texts()) # a phone leaves out no number of this table
         browser.close()
     assert wrong==[]
 
