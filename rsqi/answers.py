@@ -227,7 +227,8 @@ def _most(m):
     most = max(mine, key=lambda n: (cost(n), here[n]))
     if len(mine)==1 or len(mine)==len(here): return _described(m, most, m.kind)
     kind, total = default_taxonomy()[m.survey.finding[most]['value']], FILTERS['points'](sum(map(cost, mine)))
-    text = replace(m, defect=kind).say('worst_kind', cost=total, count=len(mine), n=most, most=FILTERS['points'](cost(most)))
+    place = words(m.lang)['position'][m.survey.cells[most]]
+    text = replace(m, defect=kind).say('worst_kind', cost=total, count=len(mine), n=most, most=FILTERS['points'](cost(most)), position=place)
     return Said(text, None, (most, *(n for n in mine if n!=most)))
 
 ONE = re.compile('finding|polygon|图斑|处') # Words of a single finding
@@ -329,7 +330,9 @@ def _review_words(m):
 
 @way('trust')
 def _trust(m):
-    return Said(_score(m).text+(' ' if m.lang=='en' else '')+_review_words(m))
+    "The score with its interval, what asks for a review, and what an inspection is"
+    review = _review_words(m)+' '*(m.lang=='en') if m.inspection.verdict['review'] else ''
+    return Said(m.say('trust', score=_score(m).text, review=review))
 
 # %% ../nbs/65_answers.ipynb #c28d73a2
 @way('inspected', 'gaps')

@@ -71,8 +71,8 @@ def test_trust_where_a_policy_gives_no_score(tmp_path, grade, zh):
     told['policy'] |= dict(name='conformance', sha256=load_policy('conformance').sha256)
     path.write_text(json.dumps(told, ensure_ascii=False), encoding='utf-8')
     session = Session(path.parent)
-    assert session.ask('Can I trust it?').text==f'There is no score; the grade is {grade}. A person should review it: It is small.'
-    assert session.ask('靠谱吗?').text==f'没有得分,等级为{zh}。需要人工复核:影像很小。'
+    assert session.ask('Can I trust it?').text==f'There is no score; the grade is {grade}. A person should review it: It is small. {SIGNED_EN}'
+    assert session.ask('靠谱吗?').text==f'没有得分,等级为{zh}。需要人工复核:影像很小。{SIGNED_ZH}'
     assert session.ask('Does it pass?').text.startswith('Yes' if grade=='PASS' else 'No')
     assert 'confidence' in session.ask('Can I trust the cloud?').text
 
@@ -86,10 +86,13 @@ CLOUD_EN = ('Yes, there is cloud in several places of this satellite image, over
             'mainly in the upper left corner.')
 WHERE_EN = 'Cloud lies mainly in the upper left corner of this satellite image, and also in the lower right corner.'
 CLOUDY_EN = 'Cloud takes up 11 % of the valid ground of this satellite image (2.00 ha, 80,190 px), a medium-sized area.'
+CLOUDY_ZH = '云占这张卫星图像有效区域的 11 %(2.00 ha, 80,190 px),面积中等。'
 SEAM_EN = 'Yes, there is a line of stitching trace in the right part of this satellite image, roughly vertical.'
 BLUR_ZH = '在已检查的 94 % 有效区域中未发现模糊,其余部分未知。' # 94 % was inspected, so nothing is denied
 BLUR_EN = 'No sign of blur was found in the 94 % of the valid ground that was inspected; the rest is unknown.'
 NUMBERS_ZH = '这张卫星图像共有7处问题:云2处,阴影1处,拼接痕迹1处,条状噪声2处,像素缺失1处。'
+SIGNED_EN = 'What was found are places to look at, not measurements; a person signs the verdict.'
+SIGNED_ZH = '检查结果指出应查看的位置,并非测量值,结论须由人签署。'
 GRADE_EN = 'the grade is QUALIFIED, the score 71.4; the score lies between 66 and 76.5.'
 ASKED = {
     # whether
@@ -153,8 +156,9 @@ ASKED = {
     '面积最大的问题是哪个?': '面积最大的是图斑1:云,位于图像的左上角,1.82 ha, 72,900 px。',
     # the verdict
     '得分多少?': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。',
-    'Can I trust it?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5. A person should review it: It is small.', 'How sure is the grade?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
-    '结果可信吗?': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。需要人工复核:影像很小。',
+    'How much cloud cover?': CLOUDY_EN, '云量多少?': CLOUDY_ZH,
+    'Can I trust it?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5. A person should review it: It is small. '+SIGNED_EN, 'How sure is the grade?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
+    '结果可信吗?': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。需要人工复核:影像很小。'+SIGNED_ZH,
     'What is the score?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
     '合格吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。', 'Does it pass?': 'Yes, '+GRADE_EN, 'Is it unqualified?': 'No, '+GRADE_EN,
     '为什么扣分?': '依据:云覆盖有效区域的 5.2 %;陡坡处有 3 处拉花;有六行像素缺失。',
