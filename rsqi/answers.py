@@ -255,22 +255,19 @@ def _finding(m):
 
 # %% ../nbs/65_answers.ipynb #9e1b2437
 @way('score')
-def _score(m):
-    v = m.inspection.verdict
-    return _grade(m) if v['score'] is None else Said(_with_span(m, 'score'))
+def _score(m): return Said(_verdict_words(m, 'score'))
 
 @way('grade', 'failed')
 def _grade(m):
-    v = m.inspection.verdict
-    if v['grade'] is None: return Said(m.say('no_score'))
-    text = m.say('grade_only', grade=_grade_name(m)) if v['score'] is None else _with_span(m, 'grade')
-    passed = _passed(m.inspection)
-    yes = None if passed is None or not m.frame.asks or m.kind not in ('grade','failed') else passed==(m.kind=='grade')
-    return Said(m.affirm(text, yes), yes)
+    passed = _passed(m.inspection) if m.inspection.verdict['grade'] is not None and m.frame.asks else None
+    yes = None if passed is None else passed==(m.kind=='grade')
+    return Said(m.affirm(_verdict_words(m, 'grade'), yes), yes)
 
-def _with_span(m, sentence):
-    "A sentence on the score, and between what it lies if findings may be false"
+def _verdict_words(m, sentence):
+    "A sentence on score and grade as far as there are any, with what the score lies between if findings may be false"
     v = m.inspection.verdict
+    if v['grade'] is None: return m.say('no_score')
+    if v['score'] is None: return m.say('grade_only', grade=_grade_name(m))
     low, high = v['score_interval'] or (None, None)
     shown = {k: FILTERS['score'](x) for k,x in dict(score=v['score'], low=low, high=high).items()}
     return m.say(sentence if low==high else f'{sentence}_span', grade=_grade_name(m), **shown)
@@ -332,7 +329,7 @@ def _review_words(m):
 def _trust(m):
     "The score with its interval, what asks for a review, and what an inspection is"
     review = _review_words(m)+' '*(m.lang=='en') if m.inspection.verdict['review'] else ''
-    return Said(m.say('trust', score=_score(m).text, review=review))
+    return Said(m.say('trust', score=_verdict_words(m, 'score'), review=review))
 
 # %% ../nbs/65_answers.ipynb #c28d73a2
 @way('inspected', 'gaps')

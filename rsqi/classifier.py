@@ -70,7 +70,13 @@ def hear_lines(labels, lines, look):
         if s>max(t, SEAM_BESIDE): labels[shift] = max(labels[shift], min(labels[trace], s))
     return labels
 
-def seam_lines(labels, regions, lines, block, valid=None):
+def seam_lines(
+    labels,     # (10,) f32 logits
+    regions,    # (7,h',w') f32 logits, the ground first
+    lines,      # (4,h',w') f32 logits
+    block,      # (h,w,3) u8
+    valid=None, # (h,w) bool, ground that counts; None for all of it
+): # list of `rsqi.seams.Line`
     "Return the lines of a block that may be seams: those that do not run along the rim of a region that it holds."
     heard = np.r_[True, labels[:len(regions)-1]>0]
     outlined = np.where(heard[:,None,None], regions, SILENCE).argmax(0)>0

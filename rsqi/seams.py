@@ -291,7 +291,7 @@ def off_rims(
     reach = np.ones((2*max(round(RIM/scale.mean()), 1)+1,)*2, np.uint8)
     rim = cv2.dilate(c, reach)-cv2.erode(c, reach)
     def stays(line):
-        tips, at = line.points[[0,-1]], (line.points if len(line.points)<2 else stations(line.points, 4.)[0])
+        tips, at = line.points[[0,-1]], np.concatenate([line.points[:1], stations(line.points, 4.)[0][1:]]) # a line of no length has no stations
         at = (at/scale).astype(int).clip(0, np.array(held.shape)-1)
         return ((tips<ACROSS) | (tips>end-ACROSS)).any(1).all() or rim[at[:,0],at[:,1]].mean()<RIMMED
     return [line for line in lines if stays(line)]
