@@ -12,7 +12,7 @@ import numpy as np
 from functools import partial
 from .taxonomy import default_taxonomy
 from .seams import off_rims, search, seam_odds
-from .thresholds import pixel_evidence
+from .thresholds import Pixels
 from .shadows import hear_regions
 from .engine import SILENCE, open_engine, part
 
@@ -43,14 +43,13 @@ def detectors_for(labels, methods={}):
     ruled_out = [k for k,veto in PIXEL_VETO.items() if k in tax and SILENCE<labels[tax[k].value-1]<-veto]
     return methods | {k: 'rows' for k in ruled_out if methods.get(k, 'default')=='default'}
 
-def hear_pixels(labels, block, valid=None, methods={}):
-    "Return logits (10,) with the pixel family's replaced by what the pixels themselves say, within the network's veto."
+def hear_pixels(labels, pixels):
+    "Return logits (10,) with the pixel family's replaced by what the `Pixels` of the block say, within the network's veto."
     labels, tax = np.array(labels, np.float32), default_taxonomy()
-    methods = detectors_for(labels, methods)
-    for key,said in pixel_evidence(block, valid, methods).items():
+    for key,said in pixels.evidence.items():
         if key not in tax: continue
         e, sure, at = np.clip(said, 1e-4, 1-1e-4), PIXEL_SURE.get(key, .5), tax[key].value-1
-        veto = PIXEL_VETO.get(key, np.inf) if labels[at]>SILENCE and methods.get(key)!='rows' else np.inf
+        veto = PIXEL_VETO.get(key, np.inf) if labels[at]>SILENCE and pixels.methods.get(key)!='rows' else np.inf
         labels[at] = min(np.log(e/(1-e)*(1-sure)/sure), labels[at]+veto)
     return labels
 
@@ -78,9 +77,9 @@ def seam_lines(
     valid=None, # (h,w) bool, ground that counts; None for all of it
 ): # list of `rsqi.seams.Line`
     "Return the lines of a block that may be seams: those that do not run along the rim of a region that it holds."
-    heard = np.r_[True, labels[:len(regions)-1]>0]
-    outlined = np.where(heard[:,None,None], regions, SILENCE).argmax(0)>0
-    return off_rims(search(block, valid, seam_maps(lines)), outlined, block.shape[:2])
+    found, heard = search(block, valid, seam_maps(lines)), np.r_[True, labels[:len(regions)-1]>0]
+    if not found or not heard[1:].any(): return found
+    return off_rims(found, np.where(heard[:,None,None], regions, SILENCE).argmax(0)>0, block.shape[:2])
 
 def hear(
     labels,     # (10,) f32 logits of a network
@@ -90,12 +89,13 @@ def hear(
     valid=None, # (h,w) bool, ground that counts; None for all of it
     native=True,# Whether the block has the scene's own resolution; averaged pixels say nothing
     look=None,  # `() -> seam_lines(...)`, where the caller wants them too; None searches here
-    methods={}, # {defect: detector} of the pixel family, where it is not the default
+    pixels=None,# `rsqi.thresholds.Pixels` of the block, where the caller wants them too
 ): # (10,) f32, one for each defect of the table
     "Let the block speak for itself beside a network."
     labels = widened(labels, native)
     look = look or partial(seam_lines, labels, regions, lines, block, valid)
-    return hear_lines(hear_pixels(labels, block, valid, methods) if native else labels, lines, look)
+    if native: labels = hear_pixels(labels, pixels or Pixels(block, valid, detectors_for(labels)))
+    return hear_lines(labels, lines, look)
 
 # %% ../nbs/24_classifier.ipynb #699958a2
 class Classifier:

@@ -53,29 +53,32 @@ class Trembling(NamedTuple):
     share:float  # Of the waving of edges, 0-1
     slope:float  # Its size, pixels sideways per line (root mean square)
     pairs:float  # How many pairs of edges say so
-    lines:np.ndarray # (h,) bool, where they do
+    sums:np.ndarray # (4,h/2) f32, what each line adds to these: products of slopes, pairs, squares of slopes and of how much they count
+
+    @property
+    def lines(self):
+        "(h,) bool, where lines wave together"
+        share, slope = _common(np.stack([_smooth(s[:,None], LONG/2)[:,0] for s in self.sums]))
+        wave = ((share>LEAST['share']/2) & (slope>LEAST['slope']/2)).astype(np.uint8)
+        return np.repeat(cv2.morphologyEx(wave[:,None], cv2.MORPH_CLOSE, np.ones((LONG|1,1), np.uint8))[:,0]>0, 2)
 
 def _pairs(a):
     "Sum the products of each row's (n,m) numbers that lie at least `APART` apart: all pairs but the near ones."
-    a = a.astype(float)
-    near = sum(np.einsum('nm,nm->n', a[:,k:], a[:,:a.shape[1]-k]) for k in range(1, APART))
-    return (a.sum(1)**2-np.einsum('nm,nm->n', a, a))/2-near
+    far = np.triu(np.ones((a.shape[1],)*2), APART)
+    return np.einsum('nm,nm->n', a@far, a)
 
 def trembling(
     xx, yy, xy, # As of `tensor`; lines lie along the rows
 ): # `Trembling`
     "Measure how much the edges of distant strips wave together."
-    slope, counts = slopes(xx, yy, xy)
+    slope, counts = (a.astype(float) for a in slopes(xx, yy, xy))
     waves = slope*counts
-    sums = np.float32([_pairs(waves), _pairs(counts), (waves**2).sum(1), (counts**2).sum(1)]) # (4,n)
-    near = np.stack([_smooth(f[:,None], LONG/2)[:,0] for f in sums])
-    (share, size), (nearby, sizes) = _common(sums.sum(1)), _common(near)
-    lines = ((nearby>LEAST['share']/2) & (sizes>LEAST['slope']/2)).astype(np.uint8)
-    lines = cv2.morphologyEx(lines[:,None], cv2.MORPH_CLOSE, np.ones((LONG|1,1), np.uint8))[:,0]
-    return Trembling(float(share), float(size), float(sums[1].sum()), np.repeat(lines>0, 2))
+    sums = np.float32([_pairs(waves), _pairs(counts), (waves**2).sum(1), (counts**2).sum(1)])
+    share, size = _common(sums.sum(1))
+    return Trembling(float(share), float(size), float(sums[1].sum()), sums)
 
 def _common(sums):
-    "What share of the waving is common, and the size of that, from the four sums of `trembling`"
+    "What share of the waving is common, and the size of that, from the four sums of `Trembling`"
     together, pairs, alone, edges = np.maximum(sums, 1e-9)
     return together/pairs*edges/alone, (together/pairs)**.5
 
@@ -97,8 +100,9 @@ def jitter(
     xx, yy, xy = tensor(block, valid)
     for turned, parts in (False, (xx,yy,xy)), (True, map(cv2.transpose, (yy,xx,xy))):
         found = trembling(*parts)
-        at = np.pad(found.lines, (0, max(mask.shape[turned]-len(found.lines), 0)), mode='edge')
-        if trembles(found, mask.size): (mask.T if turned else mask)[at] = True
+        if not trembles(found, mask.size): continue
+        at = np.pad(found.lines, (0, max(mask.shape[turned]-2*found.sums.shape[1], 0)), mode='edge')
+        (mask.T if turned else mask)[at] = True
     return mask if valid is None else mask & valid
 
 # %% ../nbs/20a_jitter.ipynb #fdef16b8

@@ -18,7 +18,7 @@ from .grid import Block
 from .classifier import detectors_for, hear, seam_lines, sigmoid, widened
 from .segmenter import EVERY_STEP, decide, from_steps
 from .fusion import fuse, heard_below
-from .thresholds import detect
+from .thresholds import Pixels
 from .shadows import hear_regions
 from .seams import APART, band, kept
 from .strips import stations
@@ -316,12 +316,9 @@ def drawn(stack, i, pull, step=1, pulled=pulled):
     return np.where(mine, more, classes), np.where(mine, surer, sure)
 
 # %% ../nbs/35_judge.ipynb #e4771106
-def pixels_of(p, window, methods={}):
-    "Return a layer for each pixel defect that is found."
-    if window.shrink>1: return ()
-    seen = [d for d in default_taxonomy().family('pixel') if p[d.value-1]>=.5]
-    ground = window.ground & window.readable
-    found = [(d, detect(d.key, window.image, ground, methods.get(d.key, 'default'))) for d in seen]
+def pixels_of(p, pixels):
+    "Return a layer for each pixel defect that the `Pixels` of a block show."
+    found = [(d, pixels.mask(d.key)) for d in default_taxonomy().family('pixel') if p[d.value-1]>=.5]
     return tuple(Layer((mask*d.value).astype(np.uint8), _byte(p[d.value-1])) for d,mask in found if mask.any())
 
 def _byte(p): return np.uint8(round(float(np.clip(p, 0, 1))*255))
@@ -367,8 +364,9 @@ def judge(
     ground = window.ground & window.readable
     labels, regions = witnessed(window, labels, regions)
     look = cache(partial(seam_lines, labels, regions, lines, window.image, ground))
-    methods = detectors_for(labels, config.methods)
-    labels = hear(labels, regions, lines, window.image, ground, window.shrink==1, look, methods)
+    native, pixels = window.shrink==1, Pixels(window.image, ground, detectors_for(labels, config.methods))
+    labels = hear(labels, regions, lines, window.image, ground, native, look, pixels)
     p = np.round(sigmoid(labels), 6) # as it is written down, so that a resumed inspection goes on the same way
     drawn = regions_of(labels, regions, config.alpha, config.t)
-    return Judged(p, (drawn, *seams_of(p, look, window), *pixels_of(p, window, methods)), leaning(labels, regions, drawn, config.alpha, config.t))
+    layers = drawn, *seams_of(p, look, window), *(pixels_of(p, pixels) if native else ())
+    return Judged(p, layers, leaning(labels, regions, drawn, config.alpha, config.t))
