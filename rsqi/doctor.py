@@ -155,14 +155,14 @@ def check(f):
 
 def advise(
     facts, # dict: what a `Diagnosis` knows
-): # list of dict: key, level, text, command (words, none where there is nothing to type)
+): # list of dict: key, level, text, text_zh, command (words, none where there is nothing to type)
     "Return what a person should know before an inspection, warnings first."
     found, path = [], Path(facts['path'])
     for key,row in sentences().items():
         if not (values := checks[key](facts)): continue
         values = dict(values, path=path, tiled=path.with_name(path.stem+'_tiled.tif'))
         words = [w.format_map(values) for w in row.get('command', ())]
-        found.append(dict(key=key, level=row['level'], text=row['text'].format_map(values), command=words))
+        found.append(dict(key=key, level=row['level'], **{k: row[k].format_map(values) for k in ('text','text_zh')}, command=words))
     return sorted(found, key=lambda a: a['level']!='warning')
 
 # %% ../nbs/59_doctor.ipynb #ceee6b2a
@@ -185,7 +185,7 @@ def damaged(facts):
 @check
 def outside(facts):
     "The model was not made for such a scene."
-    return facts['doubts'] and dict(doubts='. '.join(facts['doubts']))
+    return facts['doubts'] and dict(doubts='. '.join(facts['doubts']), doubts_zh='；'.join(facts['doubts_zh']))
 
 @check
 def contrast(facts):
@@ -254,23 +254,25 @@ class Diagnosis:
     estimate:dict  # Seconds, megabytes
     notes:list     # Sentences about what was decided
     doubts:list    # Sentences: why the verdict will ask for a review
-    advice:list    # Of dict: key, level, text, command
+    doubts_zh:list # The same
+    advice:list    # Of dict, see `advise`
 
     def to_dict(self):
         "Return it as JSON values."
         return asdict(self)
 
-    def lines(self):
-        "Return it as lines of text."
-        rows = [*_rows(self)]
+    def lines(self, lang='en'):
+        "Return it as lines of text, in English or Chinese (`zh`)."
+        zh = lang=='zh'
+        rows = [*(_rows_zh if zh else _rows)(self)]
         wide = max(len(k) for k,_ in rows)
         yield Path(self.path).name
-        for k,v in rows: yield f'  {k:{wide}}  {v}'
-        for n in self.notes: yield f'  note: {n}'
+        for k,v in rows: yield f'  {k}{(wide-len(k))*(1+zh)*" "}  {v}' # a Chinese letter is two wide
+        for n in self.notes: yield f"  {'说明：' if zh else 'note: '}{zh and getattr(n, 'zh', '') or n}"
         for a in self.advice:
-            yield f"  {'!' if a['level']=='warning' else '-'} {a['text']}"
+            yield f"  {'!' if a['level']=='warning' else '-'} {a['text_zh' if zh else 'text']}"
             if a['command']: yield f"      {shlex.join(a['command'])}"
-        if not self.advice: yield '  Nothing to advise.'
+        if not self.advice: yield '  没有需要提醒的。' if zh else '  Nothing to advise.'
 
     def _repr_html_(self): return f"<pre>{escape(chr(10).join(self.lines()))}</pre>"
 
@@ -296,14 +298,33 @@ def _rows(d):
     yield 'memory', f"about {e['memory_mb']} MB"
     yield 'result', f"about {e['result_mb']} MB, {e['free_mb']:,} MB free here"
 
-def _mb(n): return f'{n/1e6:,.1f} MB' if n<1e9 else f'{n/1e9:,.2f} GB'
-def _bits(h): return f" ({h['bits']} bits used)" if h['bits'] else ''
+def _rows_zh(d):
+    "Yield the same in Chinese."
+    h, r, e = d.header, d.reads, d.estimate
+    yield '大小', f"{h['width']:,} x {h['height']:,} 像素，磁盘占用 {_mb(h['bytes'])}（{h['driver']}，{h['compression'] or '未压缩'}）"
+    yield '波段', f"{h['bands']} x {h['dtype']}{_bits(h, '，有效 {} 位')}，显示波段：{', '.join(map(str, h['used_bands']))}"
+    yield '坐标系', (h['crs'] or '无')[:60]+'，有旋转'*h['rotated']
+    yield '像元', '未知' if h['gsd'] is None else f"{h['gsd']:.4g} m"
+    yield '无效区', '、'.join(_declared(h, '波段 {} 为透明度', '掩膜')) or '未声明'
+    kind, small = '条带' if _in_strips(h) else '瓦片', ', '.join(map(str, h['overviews'])) or '无'
+    yield '存储', f"{h['tile'][1]} x {h['tile'][0]} 像素的{kind}，金字塔：{small}"
+    broken = f"{len(r['damaged'])} 个损坏" if r['damaged'] else '无损坏'
+    checked = f"；已核对 {r['checked']} / {r['pieces']} 个数据块" if r['checked'] else ''
+    yield '试读', f"{r['tried']} / {r['planned']} 个抽样窗口，{broken}{checked}"
+    yield '分块', '，'.join(f'{s} 像素 {n:,} 块' for s,n in d.blocks.items())
+    timed = f"在本机试算 {e['blocks_timed']} 块，每块 {1000*e['seconds_a_block']:.0f} 毫秒" if e['blocks_timed'] else '没有可试算的块'
+    yield '用时', f"约 {duration(e['seconds'])}（{timed}；解码为实测，其余按既有速率估算）"
+    yield '内存', f"约 {e['memory_mb']} MB"
+    yield '结果', f"约 {e['result_mb']} MB，此处可用 {e['free_mb']:,} MB"
 
-def _declared(h):
+def _mb(n): return f'{n/1e6:,.1f} MB' if n<1e9 else f'{n/1e9:,.2f} GB'
+def _bits(h, text=' ({} bits used)'): return text.format(h['bits']) if h['bits'] else ''
+
+def _declared(h, alpha='band {} is alpha', mask='a mask'):
     values = dict.fromkeys(f'{v:g}' if isinstance(v, float) else v for v in h['nodata'] or ())
     if values: yield 'nodata '+', '.join(values)
-    if h['alpha']: yield f"band {h['alpha']} is alpha"
-    if h['mask_band']: yield 'a mask'
+    if h['alpha']: yield alpha.format(h['alpha'])
+    if h['mask_band']: yield mask
 
 # %% ../nbs/59_doctor.ipynb #4621aefd
 def block_counts(
@@ -328,7 +349,8 @@ def diagnose(
         known |= dict(blocks=block_counts(scene.shape, config.sizes))
         known |= dict(estimate=_cost(scene, sample, config, known, out), notes=scene.notes)
         card = open_engine(config.model, config.device, config.precision).card
-        known |= dict(doubts=[en for en,_ in doubts(scene, card)])
+        why = doubts(scene, card)
+        known |= dict(doubts=[en for en,_ in why], doubts_zh=[zh for _,zh in why])
     return Diagnosis(**known, advice=advise(known))
 
 def _told(sample, lost):

@@ -98,8 +98,8 @@ class Ledger:
 
 # %% ../nbs/68_ledger.ipynb #5591dc9a
 KINDS = dict(outcome=str, score=float, grade=str, grade_zh=str, review=bool, inspected_share=float, findings=int,
-             worst=str, width=int, height=int, valid_pixels=int, gsd=float, crs=str, dtype=str, reasons=str,
-             reasons_zh=str, **{f'share_{k}': float for k in default_taxonomy().keys}) # Of the facts of an inspection
+             worst=str, width=int, height=int, valid_pixels=int, gsd=float, crs=str, dtype=str,
+             **dict.fromkeys(('reasons','reasons_zh','review_reasons','review_reasons_zh'), str), **{f'share_{k}': float for k in default_taxonomy().keys}) # Of the facts of an inspection
 COLUMNS = dict(scene=str, state=str, **KINDS, error=str, seconds=float, folder=str, report=str, source=str)
 
 def row_of(
@@ -127,8 +127,8 @@ def facts_of(
     told = {k: v[k] for k in ('outcome','score','grade','grade_zh','review','inspected_share')}
     return dict(**told, findings=len(found.findings), worst=max(costs, key=costs.get, default=''),
                 width=s['shape'][1], height=s['shape'][0], valid_pixels=s.get('valid_pixels'), gsd=s['gsd'], crs=crs,
-                dtype=s['dtype'], reasons='; '.join(v['reasons']), reasons_zh='；'.join(v['reasons_zh']), **share,
-                outline=outline(s))
+                dtype=s['dtype'], **{k: ('；' if k.endswith('zh') else '; ').join(v.get(k) or ()) for k in KINDS if 'reasons' in k},
+                **share, outline=outline(s))
 
 def outline(
     scene,  # dict: what `inspection.json` says of a scene

@@ -16,6 +16,7 @@ from .progress import json_line
 def doctor_options(p):
     p.add_argument('scene', help='a raster file: GeoTIFF, JPEG, PNG, ...')
     p.add_argument('--json', action='store_true', help='print what was found as one JSON line and nothing else')
+    p.add_argument('--lang', choices=('en','zh'), default='en', help='language of what is said')
     p.add_argument('--seconds', type=number, metavar='S', default=5., help='how long to sample reads (default 5)')
     p.add_argument('--out', metavar='DIR', default='.', help='where the result would go (default: here)')
     config_options(p.add_argument_group('choices of the inspection that is planned'))
@@ -26,7 +27,7 @@ def doctor(args):
     from rsqi.doctor import diagnose
     from rsqi.refusals import refusing
     with refusing(): found = diagnose(args.scene, config_of(args), args.seconds, _there(args.out))
-    say(json_line(found.to_dict()) if args.json else '\n'.join(found.lines()))
+    say(json_line(found.to_dict()) if args.json else '\n'.join(found.lines(args.lang)))
     return 3 if found.reads['cut_off'] or found.reads['damaged'] else 0 # some of it cannot be inspected
 
 def _there(folder):

@@ -8,6 +8,7 @@ from test_cli import PLACED, refused, rsqi_  # noqa: F401 (a fixture)
 import rsqi.batch, rsqi.pipeline
 from rsqi.batch import Manner, run_batch
 from rsqi.config import Config
+from rsqi.roundup import Batch, doubtful
 from rsqi.ledger import COLUMNS, Job, Ledger
 
 WRITE_PAGE = rsqi.batch.write_page
@@ -72,6 +73,7 @@ def test_every_scene_has_a_folder_and_a_row(finished, scenes):
         found = json.loads((out/r['folder']/'inspection.json').read_text(encoding='utf-8'))
         assert (r['score'], r['findings'], r['outcome'])==(found['verdict']['score'], len(found['findings']), found['verdict']['outcome'])
         assert r['share_cloud']==found['defects']['cloud']['share'] and r['seconds']>0
+        assert r['review_reasons']=='; '.join(found['verdict']['review_reasons']) and r['review_reasons_zh']=='；'.join(found['verdict']['review_reasons_zh'])
     scores = [r['score'] for r in exact if r['score'] is not None]
     assert scores==sorted(scores)
 
@@ -81,6 +83,14 @@ def test_footprints_lie_where_the_scenes_are(finished):
     assert np.allclose(frame.loc['=b.tif'].geometry.bounds, (106, 26-.001, 106+.0017, 26), atol=1e-6)
     assert frame.loc['a.tif'].geometry.is_valid and 104.9<frame.loc['a.tif'].geometry.centroid.x<105.1
     assert frame.loc['a.tif'].score==next(float(r['score']) for r in table(finished[0]) if r['scene']=='a.tif')
+
+def test_the_page_says_why_a_scene_should_be_looked_at_again(tmp_path, config):
+    write(tmp_path/'tiny.tif', land(20, 30), **PLACED)
+    write(tmp_path/'sure.tif', land(90, 90), **PLACED)
+    [*run_batch([tmp_path], tmp_path/'out', config, Manner(reports=False))]
+    why = doubtful(Batch(tmp_path/'out')).data
+    assert 'tiny.tif' in why and 'needs at least 64 px' in why and '边长不足 64' in why
+    assert ('sure.tif' in why)==(next(r for r in table(tmp_path/'out') if r['scene']=='sure.tif')['review']=='True')
 
 def test_nothing_else_is_left(finished):
     names = {p.name for p in finished[0].iterdir()}

@@ -795,8 +795,9 @@ def test_what_was_decided_is_told(rsqi_, model, tmp_path):
 def test_reasons_are_told_in_the_language_that_is_asked_for(inspect, tmp_path):
     path = write(tmp_path/'a.tif', land(120, 200), **PLACED)
     said, told = inspect(path, '--lang', 'zh', '--out', 'o'), json.loads(Path('o/inspection.json').read_text(encoding='utf-8'))
-    assert all(f'  - {r}\n' in said.out for r in told['verdict']['reasons_zh']) and all(f'  note: {n}\n' in said.out for n in told['scene']['notes_zh'])
-    assert not [r for r in told['verdict']['reasons'] if r in said.out]
+    assert all(f'  - {r}\n' in said.out for r in told['verdict']['reasons_zh']) and all(f'  说明：{n}\n' in said.out for n in told['scene']['notes_zh'])
+    assert not [r for r in (*told['verdict']['reasons'], 'CLEAN', 'DEFECT', 'score', 'finding', 'report: ') if r in said.out]
+    assert f"a.tif: {'存在缺陷' if told['findings'] else '未发现缺陷'}  得分 " in said.out and f"{len(told['findings'])} 处图斑，见 o\n" in said.out
 
 def test_memory_changes_the_strips_and_nothing_else(inspect, tmp_path, monkeypatch):
     path = write(tmp_path/'tall.tif', land(1200, 1100), tiled=True, blockxsize=256, blockysize=256, **PLACED)

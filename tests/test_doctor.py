@@ -9,7 +9,7 @@ from rsqi.config import Config
 from rsqi.doctor import diagnose
 
 TILED = dict(tiled=True, blockxsize=256, blockysize=256, compress='deflate', photometric='rgb', **PLACED)
-KEYS = {'path','header','reads','blocks','estimate','notes','doubts','advice'}
+KEYS = {'path','header','reads','blocks','estimate','notes','doubts','doubts_zh','advice'}
 
 @pytest.fixture
 def config(model): return Config(model=str(model))
@@ -118,3 +118,9 @@ def test_refusals(rsqi_, tmp_path, argv, words):
     (tmp_path/'text.tif').write_text('Dear all')
     write(tmp_path/'a.tif', land(90, 90))
     refused(rsqi_('doctor', *argv), *words)
+
+def test_it_speaks_chinese(rsqi_, model, tmp_path):
+    path = write(tmp_path/'bare.tif', land(80, 100))
+    en, zh = (rsqi_('doctor', path, '--model', model, '--lang', l).out for l in ('en','zh'))
+    assert '像元    未知' in zh and '未说明像元大小' in zh and not any(w in zh for w in ('note:', 'size', 'unknown', 'windows', 'about'))
+    assert len(zh.splitlines())==len(en.splitlines())
