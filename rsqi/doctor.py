@@ -23,7 +23,7 @@ from .grid import Block
 from .judge import Window, judge
 from .pipeline import doubts, reels
 from .progress import counted, duration
-from .raster import declared_ground, gdal_env, lost_pieces, open_raster, read_raw
+from .raster import declared_ground, gdal_env, lost_pieces, open_raster, read_raw, rows_held
 from .refusals import refusing
 from .scene import Scene, lattice
 
@@ -66,9 +66,11 @@ def sample_reads(
     seed=0,     # Of the order
 ): # `Sample`
     "Read small windows all over a raster."
-    plan, start, read, damaged, seen = lattice(ds.shape, 8), time.perf_counter(), [], [], []
+    plan, start, read, damaged, seen, held = lattice(ds.shape, 8), time.perf_counter(), [], [], [], rows_held(ds)
     for i in np.random.default_rng(seed).permutation(len(plan)):
-        try: seen.append(_met(ds, how, plan[i])); read.append(plan[i])
+        try:
+            if plan[i].y+plan[i].h>held: raise EOFError
+            seen.append(_met(ds, how, plan[i])); read.append(plan[i])
         except Exception: damaged.append(plan[i])
         if time.perf_counter()-start>seconds: break
     pixels, ground, black, white = np.sum([s[:4] for s in seen], 0) if seen else (1, 0, 0, 0)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DRIVERS', 'NO_NETWORK', 'SceneError', 'why', 'unreadable', 'digest', 'gdal_env', 'open_raster', 'ask_twice', 'Note',
            'note', 'pick_bands', 'pixel_size', 'locate', 'Layout', 'layout', 'read_raw', 'window', 'declared_ground',
-           'all_equal', 'lost_pieces', 'afresh']
+           'all_equal', 'lost_pieces', 'afresh', 'rows_held']
 
 # %% ../nbs/06_raster.ipynb #a6f2276f
 import hashlib, math, os, shlex, time, tomllib, warnings
@@ -362,10 +362,29 @@ def lost_pieces(
 # %% ../nbs/06_raster.ipynb #08b42381
 def afresh(ds):
     "Return a raster after a read that failed: a virtual one opened anew, any other as it is."
-    if ds.driver!='VRT': return ds
-    with gdal_env(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        try: again = DatasetReader(ds.name, driver=DRIVERS, sharing=False)
-        except Exception: return ds
+    again = _again(ds) if ds.driver=='VRT' else None
+    if again is None: return ds
     ds.close()
     return again
+
+def _again(ds):
+    "The same file opened once more; None where that fails"
+    with gdal_env(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try: return DatasetReader(ds.name, driver=DRIVERS, sharing=False)
+        except Exception: return None
+
+def rows_held(ds):
+    "Return how many rows a raster has for certain: fewer than all where a JPEG was cut off, for its decoder then complains once and goes on in grey."
+    if ds.driver!='JPEG' or _ends(ds.name) or (again := _again(ds)) is None: return ds.height
+    with again, gdal_env():
+        for y in range(ds.height):
+            try: again.read(1, window=((y,y+1), (0,ds.width)))
+            except Exception: return y
+    return ds.height
+
+def _ends(path, marker=b'\xff\xd9'):
+    "Whether a JPEG says where it ends, in its last 4096 bytes"
+    with open(path, 'rb') as f:
+        f.seek(max(os.path.getsize(path)-4096, 0))
+        return marker in f.read()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from .grid import Block
 from .ground import Collar, Stretch, find_collar, find_runs
-from .raster import SceneError, afresh, all_equal, ask_twice, declared_ground, digest, gdal_env, layout, locate
+from .raster import SceneError, afresh, all_equal, ask_twice, declared_ground, digest, gdal_env, layout, locate, rows_held
 from .raster import note, open_raster, pick_bands, pixel_size, read_raw, unreadable, why, window
 
 # %% ../nbs/08_scene.ipynb #04321c26
@@ -127,7 +127,7 @@ class Scene:
         self.crs,self.transform,located = ask_twice(locate, ds)
         size,measured = pixel_size(self.crs, self.transform, ds.shape)
         self.gsd = float(gsd) if gsd else size
-        self.name,self.shape,self.count,self.dtype = self.path.name,ds.shape,ds.count,self.layout.dtype
+        self.name,self.shape,self.count,self.dtype,self._held = self.path.name,ds.shape,ds.count,self.layout.dtype,rows_held(ds)
         pages = [note('first_page', n=len(ds.subdatasets))] if len(ds.subdatasets)>1 else []
         self._said = [said, *pages, *located, *([measured] if measured and not gsd else [])]
         self._files = [f for f in ds.files if not f.endswith(('.aux.xml', '.ovr')) and Path(f).is_file()]
@@ -152,11 +152,11 @@ class Scene:
     @contextmanager
     def _reading(self, block):
         (H,W),(y,x,h,w) = self.shape,block
-        inside = 0<=y<y+h<=H and 0<=x<x+w<=W
-        if not inside: raise ValueError(f'a block must lie inside the scene of {H} x {W} pixels; got {block}')
+        if not (0<=y<y+h<=H and 0<=x<x+w<=W): raise ValueError(f'a block must lie inside the scene of {H} x {W} pixels; got {block}')
         with self._lock:
             if self._ds.closed: raise ValueError(f'{self.path}: the scene is closed; open it again')
             try:
+                if y+h>self._held: raise EOFError('the file was cut off')
                 with gdal_env(max(self.layout.cache, self.memory//24)): yield self._ds
             except Exception as e:
                 self._ds = afresh(self._ds)

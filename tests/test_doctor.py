@@ -124,3 +124,16 @@ def test_it_speaks_chinese(rsqi_, model, tmp_path):
     en, zh = (rsqi_('doctor', path, '--model', model, '--lang', l).out for l in ('en','zh'))
     assert '像元    未知' in zh and '未说明像元大小' in zh and not any(w in zh for w in ('note:', 'size', 'unknown', 'windows', 'about'))
     assert len(zh.splitlines())==len(en.splitlines())
+
+def test_a_jpeg_that_was_cut_off_is_not_inspected_below(rsqi_, model, config, tmp_path):
+    "Its decoder fills the rest with grey, which is no lost pixel of a sensor; doctor and inspection agree"
+    import cv2, rasterio
+    path = tmp_path/'cut.jpg'
+    data = cv2.imencode('.jpg', np.random.default_rng(0).integers(0, 255, (640,520,3), dtype=np.uint8))[1].tobytes()
+    path.write_bytes(data[:len(data)//2])
+    found, damaged = diagnose(path, config), rsqi.doctor.rows_held
+    with rasterio.open(path) as ds: held = damaged(ds)
+    assert 280<held<340 and {tuple(b) for b in found.reads['damaged']}=={b for b in rsqi.doctor.lattice((640,520), 8) if b.y+b.h>held}
+    said = rsqi_('inspect', path, '--model', model, '--out', 'o', '--no-report', '--quiet', '--json')
+    assert said.status==3 and json.loads(said.out)['inspected_share']==pytest.approx(held/640, abs=.01)
+    with rasterio.open(tmp_path/'o/mask.tif') as f: assert (f.read(1)[held+16:]==255).all()
