@@ -324,7 +324,7 @@ def _doubt(sure, totals, policy, valid_px, points, rank, draws, seed):
 
 # %% ../nbs/33_score.ipynb #cccf6bba
 UNITS = dict(
-    share=('covers {:.3g} % of the valid ground', '占有效范围的 {:.3g} %', 100, ' %'),
+    share=('covers {:.3g} % of the inspected ground', '占已检查区域的 {:.3g} %', 100, ' %'),
     delta_e=('steps by {:.2g} ΔE over its worst {:.0f} px', '最明显的 {1:.0f} px 内平均色差为 {0:.2g} ΔE', 1, ' ΔE'),
     px=('is off by {:.2g} px over its worst {:.0f} px', '最明显的 {1:.0f} px 内平均错开 {0:.2g} px', 1, ' px'))
 
