@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'OUTCOMES', 'PASSED', 'BARE', 'MOST', 'BLOCKS', 'LOTS', 'SCALE', 'DONE', 'FLAGS', 'STAGES', 'ROLES',
-           'templates', 'html_part', 'heading', 'verdict', 'facts', 'in_pixels', 'gap_blocks', 'pins', 'findings',
-           'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'model_title', 'checklist', 'signoff']
+           'templates', 'html_part', 'heading', 'verdict', 'facts', 'in_pixels', 'gap_blocks', 'gap_outlines', 'pins',
+           'findings', 'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'model_title', 'checklist',
+           'signoff']
 
 # %% ../nbs/40_sections.ipynb #2ae76028
 import json, re, shlex, sys, tomllib
@@ -18,8 +19,8 @@ from .config import Config
 from .inspection import TONES
 from .progress import percent
 from .score import known_policy, legend, passing
-from .show import data_uri, fitting, light, mask_png, webp
-from .taxonomy import default_taxonomy
+from .show import data_uri, fitting, light, mask_png, outlined, webp
+from .taxonomy import IGNORED, default_taxonomy
 
 # %% ../nbs/40_sections.ipynb #635b8f29
 def _known(form): return lambda value: '–' if value is None else form(value)
@@ -194,6 +195,15 @@ def gap_blocks(inspection):
     blocks = pd.read_parquet(file, columns=columns)
     return blocks[blocks['reason'].fillna('').astype(str).str.strip()!='']
 
+def gap_outlines(inspection, cells=1400):
+    "Return where ground of these blocks was not inspected: rings of (y,x) of each polygon, pixels."
+    (H,W), blocks, mask = inspection.scene['shape'], gap_blocks(inspection), inspection.mask_overview(cells)
+    cell, near = max(-(-max(H,W)//cells), 1), np.zeros(mask.shape, bool)
+    for b in blocks.itertuples(): near[b.y//cell:-(-(b.y+b.h)//cell), b.x//cell:-(-(b.x+b.w)//cell)] = True
+    import shapely
+    parts = shapely.get_parts(light(outlined(near & (mask==IGNORED), cell, (H,W)), cell))
+    return [[np.asarray(r.coords)[:,::-1].tolist() for r in (p.exterior, *p.interiors)] for p in parts]
+
 # %% ../nbs/40_sections.ipynb #f515658e
 def pins(rows, shape, most=25):
     "Return where the numbers of the worst findings stand on the printed picture, in percent."
@@ -211,10 +221,9 @@ def findings(inspection):
     m.add_child(Call('rsqiLink'))
     images = dict(quicklook=_look(inspection), mask=_mask_uri(inspection))
     counts = [(d, inspection.defects[d.key]['count']) for d in default_taxonomy() if inspection.defects[d.key]['count']]
-    gaps = gap_blocks(inspection)[['y','x','h','w']].head(400).astype(int).values.tolist()
     none = 'bare' if _bare(inspection) else 'whole' if _whole(inspection) else 'part'
     table = _part('findings', rows, max(len(inspection.findings)-MOST, 0), _measured(rows), none)
-    parts = dict(images=images, pins=pins(rows, (H,W)), aspect=W/H, defects=counts, gaps=gaps, gsd=scene.get('gsd'))
+    parts = dict(images=images, pins=pins(rows, (H,W)), aspect=W/H, defects=counts, gaps=gap_outlines(inspection), gsd=scene.get('gsd'))
     return _html(_part('workbench', parts, Markup(m.fragment()), table))
 
 def _mask_uri(inspection): return data_uri(mask_png(inspection.mask_overview(1400)), 'image/png')

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CJK_FONTS', 'QUALITIES', 'VIRIDIS', 'overlay', 'present', 'show', 'side_by_side', 'encode', 'webp', 'mask_png',
-           'data_uri', 'fitting', 'light', 'thinned', 'qgis_style', 'qgis_mask_style', 'qgis_confidence_style']
+           'data_uri', 'fitting', 'light', 'thinned', 'outlined', 'qgis_style', 'qgis_mask_style',
+           'qgis_confidence_style']
 
 # %% ../nbs/04_show.ipynb #58c62725
 import base64
@@ -173,6 +174,19 @@ def _simpler(polygons, tolerance, large=5000):
     thin = np.where(heavy, np.where(shapely.is_empty(rough), shapely.envelope(parts), rough), fine)
     pieces = [shapely.get_parts(p) for p in np.split(thin, np.searchsorted(whose, range(1, len(polygons))))[:len(polygons)]]
     return np.array([p[0] if len(p)==1 else shapely.multipolygons(p) for p in pieces]+[None], object)[:-1]
+
+# %% ../nbs/04_show.ipynb #f0e5b8ba
+def outlined(
+    held,  # (h,w) bool
+    cell,  # Edge of its cells, pixels
+    shape, # (H,W) of the scene; the last row and column of cells may stick out
+): # list of shapely polygons, (x,y) in pixels
+    "Return the outlines of what a map of cells holds."
+    import shapely
+    from rasterio import features
+    from rasterio.transform import Affine
+    found = [shapely.geometry.shape(g) for g,_ in features.shapes(held.astype(np.uint8), mask=held, transform=Affine.scale(cell))]
+    return [*shapely.get_parts(shapely.clip_by_rect(found, 0, 0, *shape[::-1]))]
 
 # %% ../nbs/04_show.ipynb #875cbe29
 def qgis_style(

@@ -403,6 +403,20 @@ def test_a_finding_beside_lost_ground_has_its_picture(tmp_path):
     with Scene.open(tmp_path/'cut.tif') as scene: _pictures(tmp_path, scene, [place(1, 200, 10, 250, 60), place(2, 400, 400, 450, 450)])
     assert [p.name for p in (tmp_path/'thumbnails').iterdir()]==['1.webp']
 
+def test_the_map_shows_what_was_not_inspected_and_no_more(tmp_path):
+    "... though it lies in blocks that were inspected in part, and the large one covers all"
+    import cv2, numpy as np
+    from rsqi.pipeline import inspect_scene
+    ground = np.random.default_rng(0).integers(60, 120, (640,560,3), dtype=np.uint8)
+    data = cv2.imencode('.jpg', cv2.GaussianBlur(ground, (0,0), 2))[1].tobytes()
+    (tmp_path/'cut.jpg').write_bytes(data[:len(data)//2])
+    i = inspect_scene(tmp_path/'cut.jpg', tmp_path/'o')
+    rings, share = sections.gap_outlines(i), i.verdict['inspected_share']
+    assert .3<share<.7 and len(rings)==1 and len(rings[0])==1
+    y, x = np.array(rings[0][0]).T
+    assert abs(y.min()/640-share)<.02 and (y.max(), x.min(), x.max())==(640,0,560)
+    assert '"gap-blocks">[[[' in str(sections.findings(i).data)
+
 def test_a_scene_without_ground_is_not_incomplete(tmp_path):
     "Nothing was left out, for there was nothing to look at"
     verdict = dict(outcome='NOT_INSPECTED', score=None, grade=None, grade_zh=None, reasons=['There is no ground to judge'], reasons_zh=['没有可检查的有效范围'],

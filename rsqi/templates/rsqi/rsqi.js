@@ -110,7 +110,7 @@ function link(map, layers, mask) {
   all('[data-whole]').forEach(function (b) { b.addEventListener('click', function () { map.closePopup(); map.fitBounds(whole, { animate: !still }); }); });
 
   var gaps = L.layerGroup(JSON.parse(document.getElementById('gap-blocks').textContent).map(function (g) {
-    return L.rectangle([[-(g[0] + g[2]), g[1]], [-g[0], g[1] + g[3]]], { color: '#fff', weight: 1.5, dashArray: '5 5', fillColor: '#20262d', fillOpacity: .45, interactive: false });
+    return L.polygon(g.map(function (ring) { return ring.map(function (p) { return [-p[0], p[1]]; }); }), { color: '#fff', weight: 1.5, dashArray: '5 5', fillColor: '#20262d', fillOpacity: .45, interactive: false });
   })).addTo(map);
   all('[data-gaps]').forEach(function (tick) { tick.addEventListener('change', function () { gaps[tick.checked ? 'addTo' : 'removeFrom'](map); }); });
 
