@@ -167,10 +167,12 @@ SAID = dict(en=('score {:.1f}', '(review)', 'note: {}', '{n} finding{s} in {dir}
 
 def summary(found, page, lang='en'):
     "Return the verdict in a few lines, in the language that is asked for."
-    from rsqi.sections import OUTCOMES
     v, (score, review, note, count, report) = found.verdict, SAID[lang]
     own = lambda facts, key: (facts.get(f'{key}_zh') if lang=='zh' else None) or facts.get(key) or ()
-    outcome = OUTCOMES[v['outcome']][1] if lang=='zh' else v['outcome']
+    outcome = v['outcome']
+    if lang=='zh':
+        from rsqi.sections import OUTCOMES
+        outcome = OUTCOMES[outcome][1]
     told = outcome, *([] if v['score'] is None else [score.format(v['score'])]), *([g] if (g := own(v, 'grade')) else []), *[review]*v['review']
     lines = [f"{found.scene['name']}: {'  '.join(told)}"]
     lines += [f'  - {r}' for r in own(v, 'reasons')]
@@ -195,7 +197,7 @@ def demo_options(p):
 def demo(args):
     scene, more = sample_scene(), ['--overwrite']*args.overwrite
     status = main(['inspect', str(scene), '--out', args.out, '--lang', args.lang, *more])
-    if not status: say(f'  the sample scene is {scene.resolve()}')
+    if not status: say(f"  {'示例影像：' if args.lang=='zh' else 'the sample scene is '}{scene.resolve()}")
     return status
 
 # %% ../nbs/50_cli.ipynb #113edb0f

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['START', 'REST', 'MEMORY', 'RESULT', 'checks', 'LITTLE', 'LARGE', 'LONG', 'header', 'Sample', 'sample_reads', 'pace',
-           'reading', 'estimate', 'sentences', 'check', 'advise', 'cut_off', 'damaged', 'outside', 'contrast', 'room',
-           'scale', 'colours', 'black', 'white', 'strips', 'overviews', 'patience', 'Diagnosis', 'block_counts',
+           'reading', 'estimate', 'sentences', 'check', 'advise', 'cut_off', 'torn', 'damaged', 'outside', 'contrast',
+           'room', 'scale', 'colours', 'black', 'white', 'strips', 'overviews', 'patience', 'Diagnosis', 'block_counts',
            'diagnose']
 
 # %% ../nbs/59_doctor.ipynb #ac9f6692
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from .config import Config
+from .damage import lost_pieces
 from .engine import open_engine
 from .grid import Block
 from .judge import Window, judge
 from .pipeline import doubts, reels
 from .progress import counted, duration
-from .raster import declared_ground, gdal_env, lost_pieces, open_raster, read_raw, rows_held
+from .raster import ask_twice, declared_ground, gdal_env, open_raster, read_raw
 from .refusals import refusing
 from .scene import Scene, lattice
 
@@ -35,7 +36,7 @@ def header(
     "Return what a file says of itself, as JSON values."
     how, T, info = scene.layout, scene.transform, ds.tags(ns='IMAGE_STRUCTURE')
     crs = f'EPSG:{scene.crs.to_epsg()}' if scene.crs and scene.crs.to_epsg() else scene.crs and scene.crs.to_wkt()
-    named = {'red','green','blue'} <= {c.name for c in ds.colorinterp} or how.palette is not None
+    named = {'red','green','blue'} <= {c.name for c in ask_twice(lambda: ds.colorinterp)} or how.palette is not None
     turned = not T.is_identity and max(abs(T.b), abs(T.d))>1e-9*max(abs(T.a), abs(T.e))
     return dict(width=scene.shape[1], height=scene.shape[0], bands=scene.count, used_bands=list(how.bands),
                 colours_named=named, dtype=how.dtype, bits=how.nbits, crs=crs, gsd=scene.gsd, rotated=turned,
@@ -64,14 +65,14 @@ def sample_reads(
     how,        # Its `Layout`
     seconds=5., # When to stop; a window that was begun is finished
     seed=0,     # Of the order
+    held=None,  # Rows that are whole; None for all
 ): # `Sample`
     "Read small windows all over a raster."
-    plan, start, read, damaged, seen, held = lattice(ds.shape, 8), time.perf_counter(), [], [], [], rows_held(ds)
+    plan, start, read, damaged, seen = lattice(ds.shape, 8), time.perf_counter(), [], [], []
     for i in np.random.default_rng(seed).permutation(len(plan)):
-        try:
-            if plan[i].y+plan[i].h>held: raise EOFError
-            seen.append(_met(ds, how, plan[i])); read.append(plan[i])
-        except Exception: damaged.append(plan[i])
+        met = None if held is not None and plan[i].y+plan[i].h>held else _met(ds, how, plan[i])
+        (damaged if met is None else read).append(plan[i])
+        seen += [met]*(met is not None)
         if time.perf_counter()-start>seconds: break
     pixels, ground, black, white = np.sum([s[:4] for s in seen], 0) if seen else (1, 0, 0, 0)
     light = np.concatenate([s[4] for s in seen]) if seen and how.eight else np.zeros(0)
@@ -81,8 +82,9 @@ def sample_reads(
                   float(black/max(ground, 1)), float(white/max(ground, 1)), spread)
 
 def _met(ds, how, block):
-    "Return pixels, ground, black and white of a window, and its brightness where it is ground."
-    raw = read_raw(ds, how, block)
+    "Return pixels, ground, black and white of a window, and its brightness where it is ground; None where it does not decode."
+    try: raw = read_raw(ds, how, block)
+    except Exception: return None
     ok = declared_ground(ds, how, raw, block, how.alpha)
     limit = np.iinfo(raw.dtype).max if raw.dtype.kind in 'iu' else math.inf
     shown = raw if how.palette is None else how.palette[raw[...,0],:3]
@@ -177,10 +179,16 @@ def cut_off(facts):
     return r['cut_off'] and dict(n=r['cut_off'], of=r['pieces'])
 
 @check
+def torn(facts):
+    "A file that is decoded from top to bottom breaks off."
+    held = facts['reads']['rows_held']
+    return held<facts['header']['height'] and dict(row=held, kind=facts['header']['driver'])
+
+@check
 def damaged(facts):
     "Sample windows do not decode."
     r = facts['reads']
-    if r['cut_off'] or not r['damaged']: return None
+    if r['cut_off'] or torn(facts) or not r['damaged']: return None
     y, x, h, w = r['damaged'][0]
     return dict(n=len(r['damaged']), of=r['tried'], rows=f'{y}-{y+h-1}', columns=f'{x}-{x+w-1}')
 
@@ -255,6 +263,7 @@ class Diagnosis:
     blocks:dict    # {edge: how many}
     estimate:dict  # Seconds, megabytes
     notes:list     # Sentences about what was decided
+    notes_zh:list  # The same
     doubts:list    # Sentences: why the verdict will ask for a review
     doubts_zh:list # The same
     advice:list    # Of dict, see `advise`
@@ -270,11 +279,11 @@ class Diagnosis:
         wide = max(len(k) for k,_ in rows)
         yield Path(self.path).name
         for k,v in rows: yield f'  {k}{(wide-len(k))*(1+zh)*" "}  {v}' # a Chinese letter is two wide
-        for n in self.notes: yield f"  {'说明：' if zh else 'note: '}{zh and getattr(n, 'zh', '') or n}"
+        for n in self.notes_zh if zh else self.notes: yield f"  {'说明：' if zh else 'note: '}{n}"
         for a in self.advice:
             yield f"  {'!' if a['level']=='warning' else '-'} {a['text_zh' if zh else 'text']}"
             if a['command']: yield f"      {shlex.join(a['command'])}"
-        if not self.advice: yield '  没有需要提醒的。' if zh else '  Nothing to advise.'
+        if not self.advice: yield '  没有需要提醒的事项。' if zh else '  Nothing to advise.'
 
     def _repr_html_(self): return f"<pre>{escape(chr(10).join(self.lines()))}</pre>"
 
@@ -282,8 +291,7 @@ class Diagnosis:
 def _rows(d):
     "Yield (what, how it is) of a `Diagnosis`."
     h, r, e = d.header, d.reads, d.estimate
-    codec = h['compression'] or 'not compressed'
-    yield 'size', f"{h['width']:,} x {h['height']:,} px, {_mb(h['bytes'])} on disk ({h['driver']}, {codec})"
+    yield 'size', f"{h['width']:,} x {h['height']:,} px, {_mb(h['bytes'])} on disk ({_codec(h, 'not compressed')})"
     yield 'bands', f"{h['bands']} x {h['dtype']}{_bits(h)}, shown: {', '.join(map(str, h['used_bands']))}"
     yield 'coordinates', (h['crs'] or 'none')[:60]+', turned'*h['rotated']
     yield 'pixel', 'unknown' if h['gsd'] is None else f"{h['gsd']:.4g} m"
@@ -303,7 +311,7 @@ def _rows(d):
 def _rows_zh(d):
     "Yield the same in Chinese."
     h, r, e = d.header, d.reads, d.estimate
-    yield '大小', f"{h['width']:,} x {h['height']:,} 像素，磁盘占用 {_mb(h['bytes'])}（{h['driver']}，{h['compression'] or '未压缩'}）"
+    yield '大小', f"{h['width']:,} x {h['height']:,} 像素，磁盘占用 {_mb(h['bytes'])}（{_codec(h, '未压缩')}）"
     yield '波段', f"{h['bands']} x {h['dtype']}{_bits(h, '，有效 {} 位')}，显示波段：{', '.join(map(str, h['used_bands']))}"
     yield '坐标系', (h['crs'] or '无')[:60]+'，有旋转'*h['rotated']
     yield '像元', '未知' if h['gsd'] is None else f"{h['gsd']:.4g} m"
@@ -318,6 +326,10 @@ def _rows_zh(d):
     yield '用时', f"约 {duration(e['seconds'])}（{timed}；解码为实测，其余按既有速率估算）"
     yield '内存', f"约 {e['memory_mb']} MB"
     yield '结果', f"约 {e['result_mb']} MB，此处可用 {e['free_mb']:,} MB"
+
+def _codec(h, none):
+    "Return the format, and the codec of one that has a choice"
+    return ', '.join(dict.fromkeys([h['driver'], h['compression'] or (none if h['driver']=='GTiff' else h['driver'])]))
 
 def _mb(n): return f'{n/1e6:,.1f} MB' if n<1e9 else f'{n/1e9:,.2f} GB'
 def _bits(h, text=' ({} bits used)'): return text.format(h['bits']) if h['bits'] else ''
@@ -345,11 +357,11 @@ def diagnose(
     "Look at a scene before it is inspected; nothing is written."
     with refusing(), Scene.open(path, config.bands, config.gsd, config.collar, config.memory) as scene:
         with gdal_env(scene.layout.cache), open_raster(path) as ds:
-            head, sample = header(scene, ds), sample_reads(ds, scene.layout, seconds)
+            head, sample = header(scene, ds), sample_reads(ds, scene.layout, seconds, held=scene.held)
             lost = lost_pieces(ds, scene.layout.used)
-        known = dict(path=str(path), header=head, reads=_told(sample, lost))
+        known = dict(path=str(path), header=head, reads=_told(sample, lost)|dict(rows_held=scene.held))
         known |= dict(blocks=block_counts(scene.shape, config.sizes))
-        known |= dict(estimate=_cost(scene, sample, config, known, out), notes=scene.notes)
+        known |= dict(estimate=_cost(scene, sample, config, known, out), notes=scene.notes, notes_zh=[getattr(n, 'zh', '') or n for n in scene.notes])
         card = open_engine(config.model, config.device, config.precision).card
         why = doubts(scene, card)
         known |= dict(doubts=[en for en,_ in why], doubts_zh=[zh for _,zh in why])

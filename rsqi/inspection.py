@@ -70,13 +70,13 @@ def verdict(
     doubts=(),          # Of (English, Chinese): why a person should look again
 ): # dict
     "Return the verdict on a scene."
-    found, whole, ground = bool(score.findings), bool(inspected_share>=1), bool(score.grade)
+    found, whole, ground, share = bool(score.findings), bool(inspected_share>=1), bool(score.grade), percent(inspected_share)
     outcome = 'DEFECT' if found else 'CLEAN' if whole and ground else 'NOT_INSPECTED'
-    known, share = outcome!='NOT_INSPECTED', percent(inspected_share)
     lost = (f'Only {share} of the valid ground could be inspected', f'有效范围中仅有 {share} 完成检查') if inspected_share>0 else ('Nothing of the file could be read', '文件内容均无法读取')
     part = f'{lost[0]}; rsqi doctor may tell why', f'{lost[1]}；原因可用 rsqi doctor 查看'
     why = [*score.doubts, *[part]*(not whole), *doubts] if ground or not whole else []
-    said = list(zip(score.reasons, score.reasons_zh))*(ground or whole)+why
+    known, none = outcome!='NOT_INSPECTED', [('No defect was found in what was inspected', '已检查的部分未发现缺陷')]*bool(inspected_share>0)
+    said = (list(zip(score.reasons, score.reasons_zh)) if found or whole else none)*(ground or whole)+why
     return dict(outcome=outcome, score=score.value if known else None, grade=score.grade if known else None,
                 grade_zh=score.grade_zh if known else None, reasons=[en for en,_ in said], reasons_zh=[zh for _,zh in said],
                 inspected_share=float(min(max(inspected_share, 0), 1)), review=bool(why or not whole),

@@ -98,8 +98,9 @@ class Ledger:
 
 # %% ../nbs/68_ledger.ipynb #5591dc9a
 KINDS = dict(outcome=str, score=float, grade=str, grade_zh=str, review=bool, inspected_share=float, findings=int,
-             worst=str, width=int, height=int, valid_pixels=int, gsd=float, crs=str, dtype=str,
-             **dict.fromkeys(('reasons','reasons_zh','review_reasons','review_reasons_zh'), str), **{f'share_{k}': float for k in default_taxonomy().keys}) # Of the facts of an inspection
+             worst=str, width=int, height=int, valid_pixels=int, gsd=float, crs=str, dtype=str, reasons=str,
+             reasons_zh=str, **{f'share_{k}': float for k in default_taxonomy().keys},
+             review_reasons=str, review_reasons_zh=str) # Of the facts of an inspection
 COLUMNS = dict(scene=str, state=str, **KINDS, error=str, seconds=float, folder=str, report=str, source=str)
 
 def row_of(

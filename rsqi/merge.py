@@ -275,7 +275,7 @@ def _write(file, y, rows):
 def _check_whole(path):
     "Raise an OSError where a file has lost tiles: GDAL does not tell us of a disk that is full."
     import rasterio
-    from rsqi.raster import lost_pieces
+    from rsqi.damage import lost_pieces
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
         try:

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['DRIVERS', 'NO_NETWORK', 'SceneError', 'why', 'unreadable', 'digest', 'gdal_env', 'open_raster', 'ask_twice', 'Note',
            'note', 'pick_bands', 'pixel_size', 'locate', 'Layout', 'layout', 'read_raw', 'window', 'declared_ground',
-           'all_equal', 'lost_pieces', 'afresh', 'rows_held']
+           'all_equal']
 
 # %% ../nbs/06_raster.ipynb #a6f2276f
-import hashlib, math, os, shlex, time, tomllib, warnings
+import hashlib, math, os, shlex, tomllib, warnings
 import xml.etree.ElementTree as ET
 from functools import lru_cache
 from importlib.resources import files
@@ -337,54 +337,3 @@ def _same(dtype, nodata):
     info = np.iinfo(dtype)
     held = math.isfinite(nodata) and nodata==int(nodata) and info.min<=nodata<=info.max
     return dtype.type(int(nodata)) if held else None
-
-# %% ../nbs/06_raster.ipynb #ffed227e
-def lost_pieces(
-    ds,         # Open raster
-    bands=(1,), # Band numbers that are asked for
-    seconds=3., # When to stop
-): # dict: `pieces`, `checked`, `cut_off` (beyond the end of the file), `empty` (never written: they read as 0 or nodata)
-    "Ask a GeoTIFF where its pieces lie; other formats do not say, nothing of theirs is `checked`."
-    (h,w), (H,W) = ds.block_shapes[bands[0]-1], ds.shape
-    together = ds.tags(ns='IMAGE_STRUCTURE').get('INTERLEAVE')=='PIXEL'
-    all_ = [(b,x,y) for b in (bands[:1] if together else bands) for y in range(-(-H//h)) for x in range(-(-W//w))]
-    found = dict(pieces=len(all_), checked=0, cut_off=0, empty=0)
-    if ds.driver!='GTiff': return found
-    end, start = os.path.getsize(ds.name), time.perf_counter()
-    for b,x,y in all_:
-        at, size = (int(ds.get_tag_item(f'BLOCK_{k}_{x}_{y}', 'TIFF', bidx=b) or 0) for k in ('OFFSET','SIZE'))
-        found['checked'] += 1
-        found['empty'] += not size
-        found['cut_off'] += at+size>end
-        if time.perf_counter()-start>seconds: break
-    return found
-
-# %% ../nbs/06_raster.ipynb #08b42381
-def afresh(ds):
-    "Return a raster after a read that failed: a virtual one opened anew, any other as it is."
-    again = _again(ds) if ds.driver=='VRT' else None
-    if again is None: return ds
-    ds.close()
-    return again
-
-def _again(ds):
-    "The same file opened once more; None where that fails"
-    with gdal_env(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        try: return DatasetReader(ds.name, driver=DRIVERS, sharing=False)
-        except Exception: return None
-
-def rows_held(ds):
-    "Return how many rows a raster has for certain: fewer than all where a JPEG was cut off, for its decoder then complains once and goes on in grey."
-    if ds.driver!='JPEG' or _ends(ds.name) or (again := _again(ds)) is None: return ds.height
-    with again, gdal_env():
-        for y in range(ds.height):
-            try: again.read(1, window=((y,y+1), (0,ds.width)))
-            except Exception: return y
-    return ds.height
-
-def _ends(path, marker=b'\xff\xd9'):
-    "Whether a JPEG says where it ends, in its last 4096 bytes"
-    with open(path, 'rb') as f:
-        f.seek(max(os.path.getsize(path)-4096, 0))
-        return marker in f.read()

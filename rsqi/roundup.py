@@ -125,15 +125,14 @@ def totals(batch):
                          most_share=most and share(most)))
     return _html('totals', rows, len(done))
 
-def _whole(row): return row['outcome'] in ('CLEAN','DEFECT') and row['inspected_share']>=1
-
 def failures(batch):
     "Return the scenes that were not inspected whole, and why."
-    return _html('failures', [r for r in batch.rows if not _whole(r)])
+    whole = lambda r: r['outcome'] in ('CLEAN','DEFECT') and r['inspected_share']>=1
+    return _html('failures', [r for r in batch.rows if not whole(r)])
 
 def doubtful(batch):
     "Return the scenes that a person should look at again, and why."
-    return _html('doubtful', [r for r in batch.rows if r['review'] and _whole(r)])
+    return _html('doubtful', [r for r in batch.rows if r['review']])
 
 def provenance(batch):
     "Return the choices and the hashes that all scenes of the batch share."

@@ -291,6 +291,7 @@ class Pixels:
         methods={}, # {defect: method}, where it is not the default
     ):
         (self.block, self.valid), self.methods = _checked(block, valid), methods
+        self._masks = {}
         self.counts = min(self.valid.shape)>=_SMALLEST and self.valid.any() # else lines are not looked for
 
     @cached_property
@@ -320,9 +321,11 @@ class Pixels:
         defect, # Key of a pixel defect
     ): # (h,w) bool
         "Mark the pixels of a defect by the method that was chosen; see `detect`."
+        if defect in self._masks: return self._masks[defect]
         method = self.methods.get(defect, 'default')
         own = {_missing: 'missing', _rows: 'rows', _stripes: 'stripes'}.get(detectors[defect].get(method))
-        return getattr(self, own) & self.valid if own else detect(defect, self.block, self.valid, method)
+        self._masks[defect] = getattr(self, own) & self.valid if own else detect(defect, self.block, self.valid, method)
+        return self._masks[defect]
 
     @cached_property
     def evidence(self):

@@ -8,7 +8,6 @@ from test_cli import PLACED, refused, rsqi_  # noqa: F401 (a fixture)
 import rsqi.batch, rsqi.pipeline
 from rsqi.batch import Manner, run_batch
 from rsqi.config import Config
-from rsqi.roundup import Batch, doubtful
 from rsqi.ledger import COLUMNS, Job, Ledger
 
 WRITE_PAGE = rsqi.batch.write_page
@@ -84,13 +83,18 @@ def test_footprints_lie_where_the_scenes_are(finished):
     assert frame.loc['a.tif'].geometry.is_valid and 104.9<frame.loc['a.tif'].geometry.centroid.x<105.1
     assert frame.loc['a.tif'].score==next(float(r['score']) for r in table(finished[0]) if r['scene']=='a.tif')
 
-def test_the_page_says_why_a_scene_should_be_looked_at_again(tmp_path, config):
+def test_the_page_says_why_scenes_should_be_looked_at_again(tmp_path, config, monkeypatch):
+    "... all of those that the headline counts, also one that was not inspected whole"
     write(tmp_path/'tiny.tif', land(20, 30), **PLACED)
-    write(tmp_path/'sure.tif', land(90, 90), **PLACED)
+    data = write(tmp_path/'cut.tif', land(700, 300), **PLACED).read_bytes()
+    (tmp_path/'cut.tif').write_bytes(data[:len(data)*2//3])
+    write(tmp_path/'large.tif', land(90, 90), **PLACED)
+    monkeypatch.setattr(rsqi.batch, 'write_page', WRITE_PAGE)
     [*run_batch([tmp_path], tmp_path/'out', config, Manner(reports=False))]
-    why = doubtful(Batch(tmp_path/'out')).data
-    assert 'tiny.tif' in why and 'needs at least 64 px' in why and '边长不足 64' in why
-    assert ('sure.tif' in why)==(next(r for r in table(tmp_path/'out') if r['scene']=='sure.tif')['review']=='True')
+    page = (tmp_path/'out/report.html').read_text(encoding='utf-8')
+    told = page[page.index('id="review"'):page.index('id="defects"')]
+    assert 'needs at least 64 px' in told and '边长不足 64' in told and 'of the valid ground could be inspected' in told
+    assert all((f'>{r["scene"]}<' in told)==(r['review']=='True') for r in table(tmp_path/'out')) and told.count('<tr>')==1+sum(r['review']=='True' for r in table(tmp_path/'out'))
 
 def test_nothing_else_is_left(finished):
     names = {p.name for p in finished[0].iterdir()}

@@ -9,7 +9,7 @@ from rsqi.config import Config
 from rsqi.doctor import diagnose
 
 TILED = dict(tiled=True, blockxsize=256, blockysize=256, compress='deflate', photometric='rgb', **PLACED)
-KEYS = {'path','header','reads','blocks','estimate','notes','doubts','doubts_zh','advice'}
+KEYS = {'path','header','reads','blocks','estimate','notes','notes_zh','doubts','doubts_zh','advice'}
 
 @pytest.fixture
 def config(model): return Config(model=str(model))
@@ -131,9 +131,10 @@ def test_a_jpeg_that_was_cut_off_is_not_inspected_below(rsqi_, model, config, tm
     path = tmp_path/'cut.jpg'
     data = cv2.imencode('.jpg', np.random.default_rng(0).integers(0, 255, (640,520,3), dtype=np.uint8))[1].tobytes()
     path.write_bytes(data[:len(data)//2])
-    found, damaged = diagnose(path, config), rsqi.doctor.rows_held
-    with rasterio.open(path) as ds: held = damaged(ds)
+    found = diagnose(path, config)
+    held = found.reads['rows_held']
     assert 280<held<340 and {tuple(b) for b in found.reads['damaged']}=={b for b in rsqi.doctor.lattice((640,520), 8) if b.y+b.h>held}
+    assert keys(found)[0]=='torn' and f'down to row {held} only' in found.advice[0]['text'] and f'第 {held} 行' in found.advice[0]['text_zh']
     said = rsqi_('inspect', path, '--model', model, '--out', 'o', '--no-report', '--quiet', '--json')
     assert said.status==3 and json.loads(said.out)['inspected_share']==pytest.approx(held/640, abs=.01)
     with rasterio.open(tmp_path/'o/mask.tif') as f: assert (f.read(1)[held+16:]==255).all()
