@@ -64,10 +64,12 @@ JPEG_END = b'\xff\xd9'
 def rows_held(ds):
     "Return how many rows of a raster are whole: fewer than all where a file that is decoded from top to bottom is cut off or damaged."
     if ds.driver not in IN_ORDER: return ds.height
-    data = Path(ds.name).read_bytes().rstrip(b'\0') if ds.driver=='JPEG' else b''
-    if data and not data.endswith(JPEG_END):
-        with MemoryFile(data+JPEG_END) as file: return _rows_of(file.name, ds)
-    return _rows_of(ds.name, ds)
+    if ds.driver!='JPEG' or _ends(ds.name): return _rows_of(ds.name, ds)
+    with MemoryFile(Path(ds.name).read_bytes().rstrip(b'\0')+JPEG_END) as file: return _rows_of(file.name, ds)
+
+def _ends(path):
+    "Whether the last bytes of a file are a JPEG's end mark"
+    with open(path, 'rb') as f: return f.seek(-len(JPEG_END), os.SEEK_END)>=0 and f.read()==JPEG_END
 
 def _rows_of(path, ds):
     "How many rows of the same image decode without complaint, top to bottom"

@@ -177,7 +177,7 @@ class Scene:
 
     @_once
     def held(self):
-        "Rows that are whole, see `rsqi.raster.rows_held`"
+        "Rows that are whole, see `rsqi.damage.rows_held`"
         return rows_held(self._ds)
 
     @_once

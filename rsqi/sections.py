@@ -197,7 +197,9 @@ def gap_blocks(inspection):
 
 def gap_outlines(inspection, cells=1400):
     "Return where ground of these blocks was not inspected: rings of (y,x) of each polygon, pixels."
-    (H,W), blocks, mask = inspection.scene['shape'], gap_blocks(inspection), inspection.mask_overview(cells)
+    (H,W), blocks = inspection.scene['shape'], gap_blocks(inspection)
+    if blocks.empty: return []
+    mask = inspection.mask_overview(cells)
     cell, near = max(-(-max(H,W)//cells), 1), np.zeros(mask.shape, bool)
     for b in blocks.itertuples(): near[b.y//cell:-(-(b.y+b.h)//cell), b.x//cell:-(-(b.x+b.w)//cell)] = True
     import shapely
