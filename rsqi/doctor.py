@@ -83,9 +83,10 @@ def sample_reads(
 
 def _met(ds, how, block):
     "Return pixels, ground, black and white of a window, and its brightness where it is ground; None where it does not decode."
-    try: raw = read_raw(ds, how, block)
+    try:
+        raw = read_raw(ds, how, block)
+        ok = declared_ground(ds, how, raw, block, how.alpha)
     except Exception: return None
-    ok = declared_ground(ds, how, raw, block, how.alpha)
     limit = np.iinfo(raw.dtype).max if raw.dtype.kind in 'iu' else math.inf
     shown = raw if how.palette is None else how.palette[raw[...,0],:3]
     black, white = (ok & (shown==v).all(axis=2) for v in (0, 255 if how.palette is not None else limit))
@@ -361,7 +362,7 @@ def diagnose(
             lost = lost_pieces(ds, scene.layout.used)
         known = dict(path=str(path), header=head, reads=_told(sample, lost)|dict(rows_held=scene.held))
         known |= dict(blocks=block_counts(scene.shape, config.sizes))
-        known |= dict(estimate=_cost(scene, sample, config, known, out), notes=scene.notes, notes_zh=[getattr(n, 'zh', '') or n for n in scene.notes])
+        known |= dict(estimate=_cost(scene, sample, config, known, out), notes=(said := scene.notes), notes_zh=[getattr(n, 'zh', '') or n for n in said])
         card = open_engine(config.model, config.device, config.precision).card
         why = doubts(scene, card)
         known |= dict(doubts=[en for en,_ in why], doubts_zh=[zh for _,zh in why])
