@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['AROUND', 'DARKEST', 'REACH', 'NEAR', 'SLOW', 'SEEN', 'WIDE', 'LEAST', 'HALF', 'SPARED', 'SURE', 'DARK', 'BY', 'WHITE',
            'HEAPS', 'DOUBT', 'darkness', 'Thrown', 'thrown', 'is_thrown', 'shadowed', 'hear_shadows', 'heaps',
-           'hear_heaps', 'hear_regions']
+           'hear_heaps']
 
 # %% ../nbs/20b_shadows.ipynb #49c0c950
 import cv2, numpy as np
 from typing import NamedTuple
 from .fields import grey
-from .jitter import hear_jitter
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/20b_shadows.ipynb #198a4c9c
@@ -187,15 +186,3 @@ def hear_heaps(
     regions[by] = np.where(white, regions.max(0)+SURE, regions[by])
     labels[by-1] = SURE
     return labels, regions
-
-# %% ../nbs/20b_shadows.ipynb #a9fc85a6
-def hear_regions(
-    labels,  # (K,) logits of a network
-    regions, # (7,h',w') logits
-    block,   # (h,w,3) u8
-    valid=None, # (h,w) bool, ground that counts; None for all of it
-    native=True,# Whether the block has the scene's own resolution; averaged lines do not tremble
-): # the same two
-    "Let the block speak for itself beside the outlines of a network."
-    if native: labels, regions = hear_jitter(labels, regions, block, valid)
-    return hear_shadows(*hear_heaps(labels, regions, block, valid), block, valid)

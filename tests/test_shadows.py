@@ -6,7 +6,8 @@ from rsqi.classifier import Classifier
 from rsqi.fields import fractal
 from rsqi.pipeline import inspect_scene
 from rsqi.replay import replay
-from rsqi.shadows import DOUBT, LEAST, Thrown, darkness, heaps, hear_heaps, hear_regions, hear_shadows, is_thrown, thrown
+from rsqi.shadows import DOUBT, LEAST, Thrown, darkness, heaps, hear_heaps, hear_shadows, is_thrown, thrown
+from rsqi.shade import hear_regions, hear_shade
 pytestmark = pytest.mark.filterwarnings('ignore:Dataset has no geotransform')
 STEP = 44, -60 # Pixels
 SAMPLES = Path(__file__).parents[1]/'data_samples'
@@ -186,3 +187,24 @@ def test_every_way_of_asking_hears_it():
         def run(self, blocks): labels, regions = saying(clouds[:blocks.shape[1],:blocks.shape[2]], 4); return labels[None], regions[None], np.full((1,4,*regions.shape[1:]), -9, np.float32)
     block = image[:512,:512]
     assert Classifier(Says()).logits(block[None])[0][1]>0 and opinion(Says(), block, None)[1]>.5
+
+@pytest.mark.parametrize('shape', [(512,512), (300,512), (64,40), (16,16)])
+def test_a_hint_of_shade_is_heard_on_free_ground_alone(shape):
+    "Whatever a network says and the picture shows, only ground turns into shadow, and only where ground is"
+    rng, (n,m) = np.random.default_rng(shape[0]), (-(-shape[0]//4), -(-shape[1]//4))
+    for _ in range(40):
+        block  = np.full((*shape,3), 120, np.uint8)
+        y, x   = (int(rng.integers(0, 3*k//4)) for k in shape)
+        inside = np.s_[y:y+shape[0]//2, x:x+shape[1]//3]
+        block[inside] = rng.integers(0, 120)
+        valid  = np.ones(shape, bool)
+        valid[:,:int(rng.integers(0, shape[1]))] = rng.random()<.5
+        labels, regions = rng.normal(-2, 2, 10).astype(np.float32), rng.normal(-6, .2, (7,n,m)).astype(np.float32)
+        regions[0] = 0
+        regions[2][tuple(slice(s.start//4, s.stop//4) for s in inside)] += 4
+        before = regions.copy()
+        _, after = hear_shade(labels, regions, block, valid)
+        changed = (after!=regions).any(0)
+        assert (regions==before).all() and not changed[~(cv2.resize(valid.astype(np.uint8), (m,n), interpolation=cv2.INTER_NEAREST)>0)].any()
+        heard = np.where(np.r_[True, labels[:6]>0][:,None,None], regions, -np.inf).argmax(0)
+        assert (heard[changed]==0).all() and (np.delete(after, 2, 0)==np.delete(regions, 2, 0)).all()
