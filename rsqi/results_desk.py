@@ -103,7 +103,7 @@ def compare(args):
     found = compare(args.a, args.b, args.out, Reading(args.type_field, tuple(args.alias), args.labels_crs, 'ignore'),
                     args.overwrite)
     page, paper = [*([] if args.no_report else write_report(args, found, compare_report)), None, None][:2]
-    lines = [*comparison_lines(found, page), *([f'  pdf: {paper}'] if paper else [])]
+    lines = [*comparison_lines(found, page, args.lang), *([f'  pdf: {paper}'] if paper else [])]
     say(comparison_line(found, page) if args.json else '\n'.join(lines))
     seen = [s['verdict'].get('inspected_share', 1) for s in found.facts['sides'].values()]
     return 3 if min(seen)<1 else 0

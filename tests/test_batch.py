@@ -308,6 +308,22 @@ def test_what_names_say_is_escaped(tmp_path):
     html = WRITE_PAGE(invented(tmp_path, 2, '<img src=x onerror=alert(1)>'), 'zh').read_text(encoding='utf-8')
     assert '<img src=x' not in html and '&lt;img src=x' in html and '<html lang="zh-CN"' in html and '批量检查报告' in html
 
+def test_a_batch_is_told_in_chinese(tmp_path):
+    "The same facts in either language, and no English word beside the scenes' names"
+    from rsqi.roundup import Batch
+    from rsqi.workload_desk import batch_lines, ended_line
+    book = Ledger.load(invented(tmp_path, 14))
+    for i in range(11): book.jobs[f'/x/{i}.tif'] = Job(f'/x/{i}.tif', f'{i}.rsqi', 'failed' if i%2 else 'running', seconds=1., error='坏' if i%2 else '')
+    book.save()
+    found = Batch(tmp_path/'out')
+    en, zh = ([*batch_lines(found, lang)][:-1] for lang in ('en','zh'))
+    numbers = lambda lines: [sorted(re.findall(r'\d+(?:\.\d+)?', l)) for l in lines]
+    assert numbers(en)==numbers(zh) and len(zh)==1+10+1+3
+    assert not re.search('[A-Za-z]{3,}', re.sub(r'\w+\.(tif|csv)', '', ' '.join(zh))), zh
+    for row in found.rows:
+        told = ended_line(row, 'zh')
+        assert numbers([told])==numbers([ended_line(row)]) and not re.search('[A-Za-z]{3,}', re.sub(r'\w+\.tif|rsqi', '', told)), told
+
 # On a cluster
 
 @pytest.fixture(scope='module')
