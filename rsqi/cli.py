@@ -163,7 +163,7 @@ def write_report(args, what, write=None):
     return made
 
 SAID = dict(en=('score {:.1f}', '(review)', 'note: {}', '{n} finding{s} in {dir}', 'report: {}'),
-            zh=('得分 {:.1f}', '（需复核）', '说明：{}', '{n} 处图斑，见 {dir}', '报告：{}'))
+            zh=('得分 {:.1f}', '（建议复核）', '说明：{}', '{n} 处图斑，见 {dir}', '报告：{}'))
 
 def summary(found, page, lang='en'):
     "Return the verdict in a few lines, in the language that is asked for."

@@ -353,7 +353,7 @@ def _told(all_, seen):
     words = ', '.join(f'{k} {s}' for s,k in n.items() if k) or 'nothing changed'
     words_zh = '，'.join(f'{zh[s]} {k} 处' for s,k in n.items() if k) or '未作修改'
     hidden = len(all_)-n['rejected']-seen
-    more = (f' {hidden} lie wholly under others, or on no ground, and do not count.', f'{hidden} 处完全被其他图斑覆盖或不在有效范围内，不计入。') if hidden else ('','')
+    more = (f' {hidden} lie wholly under others, or on no ground, and do not count.', f'{hidden} 处完全被其他图斑覆盖或不在有效区域内，不计入。') if hidden else ('','')
     return f'Findings were reviewed by a person: {words}, of {len(all_)}.{more[0]}', f'图斑经人工复核：共 {len(all_)} 处，{words_zh}。{more[1]}'
 
 def _unsound_told(bad):

@@ -72,7 +72,7 @@ def verdict(
     "Return the verdict on a scene."
     found, whole, ground, share = bool(score.findings), bool(inspected_share>=1), bool(score.grade), percent(inspected_share)
     outcome = 'DEFECT' if found else 'CLEAN' if whole and ground else 'NOT_INSPECTED'
-    lost = (f'Only {share} of the valid ground could be inspected', f'有效范围中仅有 {share} 完成检查') if inspected_share>0 else ('Nothing of the file could be read', '文件内容均无法读取')
+    lost = (f'Only {share} of the valid ground could be inspected', f'有效区域中仅有 {share} 完成检查') if inspected_share>0 else ('Nothing of the file could be read', '文件内容均无法读取')
     part = f'{lost[0]}; rsqi doctor may tell why', f'{lost[1]}；原因可用 rsqi doctor 查看'
     why = [*score.doubts, *[part]*(not whole), *doubts] if ground or not whole else []
     known, none = outcome!='NOT_INSPECTED', [('No defect was found in what was inspected', '已检查的部分未发现缺陷')]*bool(inspected_share>0)

@@ -277,7 +277,7 @@ def _unmeasured(defect):
 
 def _no_ground(findings):
     "Return the score of a scene without valid ground: none."
-    why = ('There is no ground to judge',), ('没有可检查的有效范围',)
+    why = ('There is no ground to judge',), ('没有可检查的有效区域',)
     return Score(None, None, *why, None, {}, {}, findings, None)
 
 def _totals(findings, policy, tax):

@@ -419,7 +419,7 @@ def test_the_map_shows_what_was_not_inspected_and_no_more(tmp_path):
 
 def test_a_scene_without_ground_is_not_incomplete(tmp_path):
     "Nothing was left out, for there was nothing to look at"
-    verdict = dict(outcome='NOT_INSPECTED', score=None, grade=None, grade_zh=None, reasons=['There is no ground to judge'], reasons_zh=['没有可检查的有效范围'],
+    verdict = dict(outcome='NOT_INSPECTED', score=None, grade=None, grade_zh=None, reasons=['There is no ground to judge'], reasons_zh=['没有可检查的有效区域'],
                    inspected_share=1., review=False, score_interval=None)
     i = told(write_folder(tmp_path/'black', 0, verdict=verdict), scene=dict(valid_pixels=0))
     (i.dir/'blocks.parquet').unlink()
