@@ -12,6 +12,7 @@ from dataclasses import replace
 from .intents import answerable, intents, phrases
 from .pairs import answer, answer_any, listed, name_of, words
 from .places import Matter, Said
+from .progress import duration
 from .score import load_policy
 from .sections import FILTERS
 from .taxonomy import default_taxonomy
@@ -29,7 +30,8 @@ def way(*kinds):
 # %% ../nbs/65_answers.ipynb #d0a335b4
 MEASURED = 'any', 'presence', 'kinds', 'number', 'area', 'where' # Ground that nobody looked at limits what they say
 EACH     = 'where', 'direction', 'severity', 'cost', 'confidence' # Of any defect: said of each that was found
-SCENE    = ('score', 'grade', 'failed', 'reasons', 'trust', 'review', 'inspected', 'gaps', 'definition', 'scene', 'class', 'look') # Need no outlines
+SCENE    = ('score', 'grade', 'failed', 'reasons', 'trust', 'review', 'inspected', 'gaps', 'definition', 'scene', 'class', 'look',
+            'summary', 'origin', 'took', 'help') # Need no outlines
 
 def _places(survey, frame):
     "Return the places of a question; None is a block that does not exist."
@@ -167,11 +169,13 @@ def _area(m):
     return Said(text, None, m.findings)
 
 def _length(m):
-    "Say how long the seams of the scene are; None where that is not known or not asked."
+    "Say how long the seams of the scene are, and how strong; None where that is not known or not asked."
     lengths, gsd = [m.survey.finding[n].get('length_px') for n in m.findings], m.inspection.scene['gsd']
     if m.defect.family!='boundary' or m.place.kind!='whole' or None in lengths: return None
-    px = sum(lengths)
-    return m.say('length', length=FILTERS['pixels'](round(px))+(f', {px*gsd:,.0f} m' if gsd else ''))
+    px, most = sum(lengths), m.inspection.defects.get(m.defect.key, {})
+    length, step = FILTERS['pixels'](round(px))+(f', {px*gsd:,.0f} m' if gsd else ''), phrases()[m.lang]['step'].get(most.get('unit'))
+    if step is None or most['measure'] is None: return m.say('length', length=length)
+    return m.say('length_step', length=length, step=step.format(most['measure']))
 
 # %% ../nbs/65_answers.ipynb #90c025a5
 @way('where')
@@ -289,8 +293,11 @@ def _policy(inspection):
 
 @way('reasons')
 def _reasons(m):
+    if m.frame.lacking or m.frame.denied and 'score' in m.frame.cues: return Said(_joined(m, _verdict_words(m, 'score'), _seen(m))) # why is there no score?
     rows = sorted((r for r in m.inspection.findings if r['deduction']), key=lambda r: -r['deduction'])
     return Said(m.say('reasons', reasons=_reasons_of(m, 'reasons')), None, tuple(r['id'] for r in rows))
+
+def _joined(m, *sentences): return (' ' if m.lang=='en' else '').join(filter(None, sentences))
 
 def _reasons_of(m, key):
     "Return reasons of the verdict as one text."
@@ -314,7 +321,7 @@ def _look(m):
     rows = sorted((r for r in m.inspection.findings if r['deduction']), key=lambda r: -r['deduction'])[:3]
     if not rows: return Said(_review_words(m))
     names = [replace(m, number=r['id'], defect=default_taxonomy()[r['value']]).say('look_one', cost=FILTERS['points'](r['deduction'])) for r in rows]
-    return Said(m.say('look', names=listed(names, m.lang))+(' ' if m.lang=='en' else '')+_review_words(m), None, tuple(r['id'] for r in rows))
+    return Said(_joined(m, m.say('look', names=listed(names, m.lang)), _review_words(m)), None, tuple(r['id'] for r in rows))
 
 @way('review')
 def _review(m):
@@ -325,21 +332,26 @@ def _review_words(m):
     "A sentence on whether a person should look"
     return m.say('review', reasons=_reasons_of(m, 'review_reasons')) if m.inspection.verdict['review'] else m.say('no_review')
 
-@way('trust')
+@way('trust', 'summary')
 def _trust(m):
-    "The score with its interval, what asks for a review, and what an inspection is"
-    review = _review_words(m)+' '*(m.lang=='en') if m.inspection.verdict['review'] else ''
-    return Said(m.say('trust', score=_verdict_words(m, 'score'), review=review))
+    "The score with its interval, what was found where that is asked, what asks for a review, and what an inspection is"
+    v, whole, found = m.inspection.verdict, m.kind=='summary', Said('')
+    if whole and v['inspected_share']: found = _kinds(m) if m.facts.found else _any(m)
+    gaps, end = whole and v['inspected_share']<1 and _seen(m), not whole and m.say('trust')
+    return found._replace(text=_joined(m, _verdict_words(m, 'score'), found.text, gaps, v['review'] and _review_words(m), end))
 
 # %% ../nbs/65_answers.ipynb #c28d73a2
 @way('inspected', 'gaps')
 def _inspected(m):
+    yes = (m.inspection.verdict['inspected_share']>=1)==(m.kind=='inspected') if m.frame.asks else None
+    return Said(m.affirm(_seen(m), yes), yes)
+
+def _seen(m):
+    "Say how much was looked at, and why the rest was not."
     done = m.inspection.verdict['inspected_share']
     known = dict.fromkeys(_why(m, r['reason'], False) for r in m.survey.blocks if r['reason']) if done<1 else ()
     why = phrases()[m.lang]['join'].join(known)
-    text = m.say('inspected' if done>=1 else 'gaps_why' if why else 'gaps', share=percent(done), reasons=why)
-    yes = (done>=1)==(m.kind=='inspected') if m.frame.asks else None
-    return Said(m.affirm(text, yes), yes)
+    return m.say('inspected' if done>=1 else 'gaps_why' if why else 'gaps', share=percent(done), reasons=why)
 
 def _why(m, reason, share=True):
     "Return why a block was not inspected in the language of the answer, and of how much of it that is so."
@@ -365,3 +377,17 @@ def _scene(m):
     (h, w), gsd = s['shape'], s['gsd']
     crs = s['crs'].split('[')[0] if s['crs'] else unknown # of WKT its first word only
     return Said(m.say('scene', h=h, w=w, gsd=f'{gsd:.4g} m' if gsd else unknown, crs=crs))
+
+@way('origin')
+def _origin(m):
+    p = m.inspection.policy
+    models = ', '.join(dict.fromkeys(f"{k['name']} {k.get('version', '')}".strip() for k in m.inspection.models.values()))
+    return Said(m.say('origin', models=models, policy=f"{p['name']} {p['version']}", version=m.inspection.version))
+
+@way('took')
+def _took(m):
+    t = m.inspection.timings
+    return Said(m.say('took', time=duration(sum(t.values())))) if t else None
+
+@way('help')
+def _help(m): return Said(m.say('help'))

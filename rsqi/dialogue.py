@@ -8,9 +8,10 @@ __all__ = ['WIDE', 'Answer', 'wide', 'cited', 'Session', 'ask']
 # %% ../nbs/66_dialogue.ipynb #64473151
 import re
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from html import escape
 from .answers import told
-from .intents import follow, phrases, understand
+from .intents import follow, lexicon, phrases, understand
 from .pairs import words
 from .places import Survey
 
@@ -110,9 +111,15 @@ def _once(alike):
 
 def _unanswered(frame, lang, most=5):
     "Return what is said to a question that cannot be answered, with the words in it that nobody knows."
-    text, odd = phrases()[lang], ', '.join(w[:30] for w in frame.unknown[:most])
+    text, odd = phrases()[lang], ', '.join(_meant(w[:30], lang) for w in frame.unknown[:most])
     note = text['not_understood'].format(words=odd+' …'*(len(frame.unknown)>most)) if odd else ''
     return Answer(frame.text, text['unanswerable'], None, lang, note=note, unknown=frame.unknown)
+
+def _meant(word, lang):
+    "Return a word that nobody knows with the known one that it is a slip of, if any; nothing is answered by guessing."
+    single = {phrase[0] for phrase,(kind,_) in lexicon()[0].items() if kind!='idle' and len(phrase)==1 and len(phrase[0])>3}
+    near = get_close_matches(word, single, 1, .8)
+    return phrases()[lang]['meant'].format(word=word, near=near[0]) if near else word
 
 def _clean(text): return ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())
 

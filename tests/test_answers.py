@@ -94,6 +94,9 @@ NUMBERS_ZH = '这张卫星图像共有7处问题:云2处,阴影1处,拼接痕迹
 SIGNED_EN = 'What was found are places to look at, not measurements; a person signs the verdict.'
 SIGNED_ZH = '检查结果指出应查看的位置,并非测量值,结论须由人签署。'
 GRADE_EN = 'the grade is QUALIFIED, the score 71.4; the score lies between 66 and 76.5.'
+TOOK_EN, TOOK_ZH = 'The inspection took 22 s, counted from its last start.', '检查用时 22 s(自最近一次启动起)。'
+MADE_EN = 'Model: lite0-ten, lite0-fpn; scoring policy: gbt24356_like 1; rsqi 0.1.0.'
+MADE_ZH = '模型:lite0-ten, lite0-fpn;评分规则:gbt24356_like 1;rsqi 0.1.0。'
 ASKED = {
     # whether
     '这张卫星图像是否存在质量问题?': FOUND_ZH, '有没有问题': FOUND_ZH, '这幅图有毛病吗？': FOUND_ZH, '图像正常吗?': '否'+FOUND_ZH[1:],
@@ -182,6 +185,17 @@ ASKED = {
     'A类是什么意思?': 'A类(A 最重,D 最轻)的缺陷扣 42 至 100 分,有一个即判为不合格。',
     'What does severity A mean?': 'In severity class A, of A (worst) to D, a defect costs 42 to 100 points; one alone makes the scene UNQUALIFIED.',
     'What does class C mean?': 'In severity class C, of A (worst) to D, a defect costs 1 to 4 points.',
+    'Can I use it?': 'Yes, '+GRADE_EN, 'Can I deliver this image?': 'Yes, '+GRADE_EN, '可以交付吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。',
+    # all at once, and how it was made
+    'Summarise the inspection, please': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5. Quality problems of this satellite image (5): '
+        'cloud, shadow, stitching trace, stripe noise and pixel missing. Of the valid ground, 94 % was inspected; the rest cannot be decoded. '
+        'A person should review it: It is small.',
+    '总结一下': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。这张卫星图像的问题类型有5种:云,阴影,拼接痕迹,条状噪声,像素缺失。'
+        '有效区域检查了 94 %,其余部分无法解码。需要人工复核:影像很小。',
+    'How long did it take?': TOOK_EN, 'How long did the inspection of this scene take?': TOOK_EN, '检查用了多久?': TOOK_ZH,
+    'Which model was used?': MADE_EN, 'What version?': MADE_EN, '用的什么评分规则?': MADE_ZH,
+    'Why is there no score?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5. '
+        'Of the valid ground, 94 % was inspected; the rest cannot be decoded.',
     # knowledge
     '什么是拉花?': '拉花:'+TAX['stretching_blur'].definition_zh,
     'What does spectral overflow mean?': 'Spectral overflow: '+TAX['spectral_overflow'].definition_en,
@@ -213,7 +227,7 @@ UNANSWERABLE = [
     'Why is there cloud?', 'What colour is the cloud?', 'Did you miss any cloud?', 'Who took the picture?',
     'Will it be cloudy?', 'Is that right?', 'Should I reject the image?', 'Is cloud the only problem?',
     'How high is the cloud?', 'What is hiding under the cloud?', 'Which way does the cloud run?', 'Is it?',
-    'Where is it?', 'Can I use it?', 'Is there a person in the shadow?', 'Is the report wrong?', 'Tell me a joke',
+    'Where is it?', 'Is there a person in the shadow?', 'Is the report wrong?', 'Tell me a joke',
     'Thanks!', '?', '...', '42', 'cloud 7', '图里有没有船?', '今天天气怎么样?', '云有多高?', '云是怎么形成的?', '这张图是哪里拍的?', '你是谁?',
     '云遮挡了什么?', '系统有问题吗?', '可以吗?', '云会散吗', '为什么有云?', '它在哪里?', 'ここに雲がありますか', 'Wo sind die Wolken?', '云多于两处吗',
     'What is the difference between us?', '这是什么卫星拍的']
@@ -354,6 +368,7 @@ def test_the_unusable_parts_are_those_of_the_findings(session):
 
 def test_words_that_are_not_understood_are_said(session):
     assert session.ask('Is there cloud over the airport?').line.endswith('(not understood: airport)')
+    assert session.ask('Any shaddow?').line.endswith('(not understood: shaddow – did you mean shadow?)') and session.ask('Any shaddow?').kind is None
     assert session.ask('今天天气怎么样?').line.endswith('（不认识的词：今天天气）')
 
 def test_a_chinese_answer_has_chinese_punctuation(session):
