@@ -9,12 +9,13 @@ __all__ = ['ways', 'MEASURED', 'EACH', 'SCENE', 'ONE', 'way', 'percent', 'told']
 import re
 import numpy as np
 from dataclasses import replace
+from pathlib import Path
 from .intents import answerable, intents, phrases
 from .pairs import answer, answer_any, listed, name_of, words
 from .places import Matter, Said
 from .progress import duration
-from .score import load_policy
-from .sections import FILTERS
+from .score import two_digits
+from .sections import FILTERS, day
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/65_answers.ipynb #e44e8024
@@ -31,7 +32,7 @@ def way(*kinds):
 MEASURED = 'any', 'presence', 'kinds', 'number', 'area', 'where' # Ground that nobody looked at limits what they say
 EACH     = 'where', 'direction', 'severity', 'cost', 'confidence' # Of any defect: said of each that was found
 SCENE    = ('score', 'grade', 'failed', 'reasons', 'trust', 'review', 'inspected', 'gaps', 'definition', 'scene', 'class', 'look',
-            'summary', 'origin', 'took', 'help') # Need no outlines
+            'summary', 'origin', 'when', 'took', 'help') # Need no outlines
 
 def _places(survey, frame):
     "Return the places of a question; None is a block that does not exist."
@@ -174,8 +175,8 @@ def _length(m):
     if m.defect.family!='boundary' or m.place.kind!='whole' or None in lengths: return None
     px, most = sum(lengths), m.inspection.defects.get(m.defect.key, {})
     length, step = FILTERS['pixels'](round(px))+(f', {px*gsd:,.0f} m' if gsd else ''), phrases()[m.lang]['step'].get(most.get('unit'))
-    if step is None or most['measure'] is None: return m.say('length', length=length)
-    return m.say('length_step', length=length, step=step.format(most['measure']))
+    if step is None or most.get('measure') is None: return m.say('length', length=length)
+    return m.say('length_step', length=length, step=step.format(two_digits(most['measure'])))
 
 # %% ../nbs/65_answers.ipynb #90c025a5
 @way('where')
@@ -263,9 +264,10 @@ def _score(m): return Said(_verdict_words(m, 'score'))
 
 @way('grade', 'failed')
 def _grade(m):
-    passed = _passed(m.inspection) if m.inspection.verdict['grade'] is not None and m.frame.asks else None
+    passed = _passed(m) if m.inspection.verdict['grade'] is not None and m.frame.asks else None
     yes = None if passed is None else passed==(m.kind=='grade')
-    return Said(m.affirm(_verdict_words(m, 'grade'), yes), yes)
+    review = yes is not None and passed and m.inspection.verdict['review'] and _review_words(m) # not before that
+    return Said(m.joined(m.affirm(_verdict_words(m, 'grade'), yes), review), yes)
 
 def _verdict_words(m, sentence):
     "A sentence on score and grade as far as there are any, with what the score lies between if findings may be false"
@@ -280,24 +282,16 @@ def _grade_name(m):
     v = m.inspection.verdict
     return v['grade_zh'] or v['grade'] if m.lang=='zh' else v['grade']
 
-def _passed(inspection):
+def _passed(m):
     "Return whether the grade is not the last of its policy; None where that policy is not at hand."
-    policy = _policy(inspection)
-    return policy and inspection.verdict['grade']!=policy.grades[-1]['key']
-
-def _policy(inspection):
-    "Return the `Policy` that was used; None where it is not at hand."
-    try: policy = load_policy(inspection.policy['name'])
-    except ValueError: return None
-    return policy if policy.sha256==inspection.policy['sha256'] else None
+    return m.policy and m.inspection.verdict['grade']!=m.policy.grades[-1]['key']
 
 @way('reasons')
 def _reasons(m):
-    if m.frame.lacking or m.frame.denied and 'score' in m.frame.cues: return Said(_joined(m, _verdict_words(m, 'score'), _seen(m))) # why is there no score?
+    score, asked = _verdict_words(m, 'score'), m.frame.cues & {'score','grade'}
+    if m.frame.lacking or m.frame.denied: return Said(m.joined(score, m.inspection.verdict['score'] is None and _seen(m))) if asked else None
     rows = sorted((r for r in m.inspection.findings if r['deduction']), key=lambda r: -r['deduction'])
-    return Said(m.say('reasons', reasons=_reasons_of(m, 'reasons')), None, tuple(r['id'] for r in rows))
-
-def _joined(m, *sentences): return (' ' if m.lang=='en' else '').join(filter(None, sentences))
+    return Said(m.joined(asked and score, m.say('reasons', reasons=_reasons_of(m, 'reasons'))), None, tuple(r['id'] for r in rows))
 
 def _reasons_of(m, key):
     "Return reasons of the verdict as one text."
@@ -306,7 +300,7 @@ def _reasons_of(m, key):
 
 @way('class')
 def _class(m):
-    policy = _policy(m.inspection)
+    policy = m.policy
     if policy is None or 'points' not in policy.how.own: return None
     ends = dict(zip('DCBA', zip((0, *policy.prices[:3]), (*policy.prices[:3], 100)))) | dict(A=(policy.points['A'], 100))
     last = policy.grades[-1]
@@ -321,7 +315,7 @@ def _look(m):
     rows = sorted((r for r in m.inspection.findings if r['deduction']), key=lambda r: -r['deduction'])[:3]
     if not rows: return Said(_review_words(m))
     names = [replace(m, number=r['id'], defect=default_taxonomy()[r['value']]).say('look_one', cost=FILTERS['points'](r['deduction'])) for r in rows]
-    return Said(_joined(m, m.say('look', names=listed(names, m.lang)), _review_words(m)), None, tuple(r['id'] for r in rows))
+    return Said(m.joined(m.say('look', names=listed(names, m.lang)), _review_words(m)), None, tuple(r['id'] for r in rows))
 
 @way('review')
 def _review(m):
@@ -332,13 +326,17 @@ def _review_words(m):
     "A sentence on whether a person should look"
     return m.say('review', reasons=_reasons_of(m, 'review_reasons')) if m.inspection.verdict['review'] else m.say('no_review')
 
-@way('trust', 'summary')
-def _trust(m):
-    "The score with its interval, what was found where that is asked, what asks for a review, and what an inspection is"
-    v, whole, found = m.inspection.verdict, m.kind=='summary', Said('')
-    if whole and v['inspected_share']: found = _kinds(m) if m.facts.found else _any(m)
-    gaps, end = whole and v['inspected_share']<1 and _seen(m), not whole and m.say('trust')
-    return found._replace(text=_joined(m, _verdict_words(m, 'score'), found.text, gaps, v['review'] and _review_words(m), end))
+@way('trust')
+def _trust(m): return Said(m.joined(_verdict_words(m, 'score'), m.inspection.verdict['review'] and _review_words(m), m.say('trust')))
+
+@way('summary')
+def _summary(m):
+    "The score with its interval, what was found, what was not looked at, and what asks for a review; of a part only what was found"
+    v, found = m.inspection.verdict, Said('')
+    if m.number or m.defect: return (_kinds if m.number else _presence)(m)
+    if v['inspected_share']: found = _kinds(m) if m.facts.found else _any(m)
+    if m.place.kind!='whole': return found if v['inspected_share'] else None
+    return found._replace(text=m.joined(_verdict_words(m, 'score'), found.text, v['inspected_share']<1 and _seen(m), v['review'] and _review_words(m)))
 
 # %% ../nbs/65_answers.ipynb #c28d73a2
 @way('inspected', 'gaps')
@@ -388,6 +386,11 @@ def _origin(m):
 def _took(m):
     t = m.inspection.timings
     return Said(m.say('took', time=duration(sum(t.values())))) if t else None
+
+@way('when')
+def _when(m):
+    when = day(Path(m.inspection.dir)/'inspection.json')
+    return Said(m.say('when', when=when)) if when else None
 
 @way('help')
 def _help(m): return Said(m.say('help'))

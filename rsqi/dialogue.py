@@ -52,7 +52,7 @@ def wide(
     text, # Chinese
 ):
     "Return a sentence with the punctuation of Chinese; between numbers and Latin words it stays."
-    return re.sub(r'[;?()]|[,:](?! |(?<=\d.)\d)', lambda m: m[0].translate(WIDE), text)
+    return re.sub(r'[;?()]|[,:](?! |(?<=[\dA-Z].)\d)', lambda m: m[0].translate(WIDE), text)
 
 def cited(
     ids,     # Numbers of findings
@@ -116,9 +116,9 @@ def _unanswered(frame, lang, most=5):
     return Answer(frame.text, text['unanswerable'], None, lang, note=note, unknown=frame.unknown)
 
 def _meant(word, lang):
-    "Return a word that nobody knows with the known one that it is a slip of, if any; nothing is answered by guessing."
-    single = {phrase[0] for phrase,(kind,_) in lexicon()[0].items() if kind!='idle' and len(phrase)==1 and len(phrase[0])>3}
-    near = get_close_matches(word, single, 1, .8)
+    "Return a word that nobody knows with the name of a defect that it is a slip of, if any; nothing is answered by guessing."
+    names = {phrase[0] for phrase,(kind,_) in lexicon()[0].items() if kind=='name' and len(phrase)==1 and phrase[0][:1]==word[:1]}
+    near = get_close_matches(word, names, 1, .8)
     return phrases()[lang]['meant'].format(word=word, near=near[0]) if near else word
 
 def _clean(text): return ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())

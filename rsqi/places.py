@@ -18,6 +18,7 @@ from .intents import Frame, phrases
 from .pairs import Facts, Presence, direction, listed, name_of, position, words
 from .polygons import Area, to_scene, together
 from .refusals import Refused, refusing
+from .score import load_policy
 from .taxonomy import IGNORED, default_taxonomy
 
 # %% ../nbs/64_places.ipynb #ab5b3f2e
@@ -272,6 +273,18 @@ class Matter:
         text = phrases()[self.lang]['answer']
         if self.place.kind=='place': return phrases()['place'][self.place.name][self.lang]
         return text[self.place.kind].format(n=self.place.number)
+
+    @property
+    def policy(self):
+        "The `Policy` that was used; None where it is not at hand"
+        told = self.inspection.policy
+        try: policy = load_policy(told['name'])
+        except ValueError: return None
+        return policy if policy.sha256==told['sha256'] else None
+
+    def joined(self, *sentences):
+        "Return those that there are as one text."
+        return (' ' if self.lang=='en' else '').join(filter(None, sentences))
 
     def listed(self, presences):
         "Return the names of some defects as a list."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'EVERY', 'UNITS', 'Judgement', 'Method', 'method', 'classes', 'areas', 'limits', 'Policy', 'load_policy',
-           'Totals', 'total', 'Score', 'score', 'chance', 'known_policy', 'passing', 'spoken', 'legend']
+           'Totals', 'total', 'Score', 'score', 'chance', 'two_digits', 'known_policy', 'passing', 'spoken', 'legend']
 
 # %% ../nbs/33_score.ipynb #e9d6de1b
 import hashlib, json, math, tomllib
@@ -325,15 +325,19 @@ def _doubt(sure, totals, policy, valid_px, points, rank, draws, seed):
 # %% ../nbs/33_score.ipynb #cccf6bba
 UNITS = dict(
     share=('covers {:.3g} % of the inspected ground', '占已检查区域的 {:.3g} %', 100, ' %'),
-    delta_e=('steps by {:.2g} ΔE over its worst {:.0f} px', '最明显的 {1:.0f} px 内平均色差为 {0:.2g} ΔE', 1, ' ΔE'),
-    px=('is off by {:.2g} px over its worst {:.0f} px', '最明显的 {1:.0f} px 内平均错开 {0:.2g} px', 1, ' px'))
+    delta_e=('steps by {} ΔE over its worst {:.0f} px', '最明显的 {1:.0f} px 内平均色差为 {0} ΔE', 1, ' ΔE'),
+    px=('is off by {} px over its worst {:.0f} px', '最明显的 {1:.0f} px 内平均错开 {0} px', 1, ' px'))
+
+def two_digits(amount):
+    "Return an amount with two digits, or more where it is large."
+    return f'{amount:.2g}' if abs(amount)<99.5 else f'{amount:,.0f}'
 
 def _reason(defect, measure, judgement, policy, valid_px):
     "Return one reason, (English, Chinese); a measure of None is not known."
     en, zh, scale, unit = UNITS[policy.unit(defect)]
     if measure is None: en, zh = f'{defect.en} was found, how strong is not known', f'发现{defect.zh}，强度未知'
     else:
-        amount = measure*scale, policy.stretch(valid_px)
+        amount = measure*scale if scale>1 else two_digits(measure), policy.stretch(valid_px)
         en, zh = f'{defect.en} {en.format(*amount)}', f'{defect.zh}{zh.format(*amount)}'
     if judgement is None: return f'{en}; this policy does not judge it', f'{zh}；本评分策略未涉及'
     if not policy.how.scored:

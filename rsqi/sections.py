@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'OUTCOMES', 'PASSED', 'BARE', 'MOST', 'BLOCKS', 'LOTS', 'SCALE', 'DONE', 'FLAGS', 'STAGES', 'ROLES',
-           'templates', 'html_part', 'heading', 'verdict', 'facts', 'in_pixels', 'gap_blocks', 'gap_outlines', 'pins',
-           'findings', 'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'model_title', 'checklist',
-           'signoff']
+           'templates', 'html_part', 'heading', 'verdict', 'facts', 'day', 'in_pixels', 'gap_blocks', 'gap_outlines',
+           'pins', 'findings', 'classes', 'gaps', 'sheets', 'lot_part', 'corrections', 'provenance', 'model_title',
+           'checklist', 'signoff']
 
 # %% ../nbs/40_sections.ipynb #2ae76028
 import json, re, shlex, sys, tomllib
@@ -104,10 +104,11 @@ def facts(inspection):
             ('Data type', '数据类型', s.get('dtype')),
             (*ground, valid is not None and percent(valid/(H*W))),
             (*pixels, valid is not None and f'{valid:,}'),
-            ('Inspected on', '检查时间', _day(Path(inspection.dir)/'inspection.json'))]
+            ('Inspected on', '检查时间', day(Path(inspection.dir)/'inspection.json'))]
     return _html(_part('facts', [(en, zh, value or '–') for en,zh,value in rows], _notes(s)))
 
-def _day(file):
+def day(file):
+    "Return when a file was written, by the clock of this machine; False where there is none."
     return file.is_file() and datetime.fromtimestamp(file.stat().st_mtime).astimezone().strftime('%Y-%m-%d %H:%M %z')
 
 def _notes(scene):

@@ -72,7 +72,7 @@ def test_trust_where_a_policy_gives_no_score(tmp_path, grade, zh):
     path.write_text(json.dumps(told, ensure_ascii=False), encoding='utf-8')
     session = Session(path.parent)
     assert session.ask('Can I trust it?').text==f'There is no score; the grade is {grade}. A person should review it: It is small. {SIGNED_EN}'
-    assert session.ask('靠谱吗?').text==f'没有得分,等级为{zh}。需要人工复核:影像很小。{SIGNED_ZH}'
+    assert session.ask('靠谱吗?').text==f'没有得分,等级为{zh}。建议人工复核:影像很小。{SIGNED_ZH}'
     assert session.ask('Does it pass?').text.startswith('Yes' if grade=='PASS' else 'No')
     assert 'confidence' in session.ask('Can I trust the cloud?').text
 
@@ -93,7 +93,7 @@ BLUR_EN = 'No sign of blur was found in the 94 % of the valid ground that was in
 NUMBERS_ZH = '这张卫星图像共有7处问题:云2处,阴影1处,拼接痕迹1处,条状噪声2处,像素缺失1处。'
 SIGNED_EN = 'What was found are places to look at, not measurements; a person signs the verdict.'
 SIGNED_ZH = '检查结果指出应查看的位置,并非测量值,结论须由人签署。'
-GRADE_EN = 'the grade is QUALIFIED, the score 71.4; the score lies between 66 and 76.5.'
+GRADE_EN = 'the grade is QUALIFIED, the score 71.4; the score lies between 66 and 76.5. A person should review it: It is small.'
 TOOK_EN, TOOK_ZH = 'The inspection took 22 s, counted from its last start.', '检查用时 22 s(自最近一次启动起)。'
 MADE_EN = 'Model: lite0-ten, lite0-fpn; scoring policy: gbt24356_like 1; rsqi 0.1.0.'
 MADE_ZH = '模型:lite0-ten, lite0-fpn;评分规则:gbt24356_like 1;rsqi 0.1.0。'
@@ -161,14 +161,14 @@ ASKED = {
     '得分多少?': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。',
     'How much cloud cover?': CLOUDY_EN, '云量多少?': CLOUDY_ZH,
     'Can I trust it?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5. A person should review it: It is small. '+SIGNED_EN, 'How sure is the grade?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
-    '结果可信吗?': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。需要人工复核:影像很小。'+SIGNED_ZH,
+    '结果可信吗?': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。建议人工复核:影像很小。'+SIGNED_ZH,
     'What is the score?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
-    '合格吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。', 'Does it pass?': 'Yes, '+GRADE_EN, 'Is it unqualified?': 'No, '+GRADE_EN,
+    '合格吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。建议人工复核:影像很小。', 'Does it pass?': 'Yes, '+GRADE_EN, 'Is it unqualified?': 'No, '+GRADE_EN,
     '为什么扣分?': '依据:云覆盖有效区域的 5.2 %;陡坡处有 3 处拉花;有六行像素缺失。',
     'Why is the score so low?':
         'Reasons: Cloud covers 5.2 % of the valid ground; Stretching blur on steep slopes in 3 places; '
         'Six rows of pixels are missing.',
-    '需要人工复核吗?': '是,需要人工复核:影像很小。', 'Should a person look at it again?': 'Yes, a person should review it: It is small.',
+    '需要人工复核吗?': '是,建议人工复核:影像很小。', 'Should a person look at it again?': 'Yes, a person should review it: It is small.',
     # what was looked at
     '全部检查了吗?': '否,有效区域检查了 94 %,其余部分无法解码。',
     'What is missing?': 'Of the valid ground, 94 % was inspected; the rest cannot be decoded.',
@@ -177,25 +177,27 @@ ASKED = {
     '图块4检查了吗?': '否,图块4未能完整检查:无法解码。',
     'block 5?': 'No, this inspection has no block 5; its blocks are numbered 1 to 4.',
     # in a newcomer's words
-    'Is the image usable?': 'Yes, '+GRADE_EN, '能用吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。', 'Can this image be used?': 'Yes, '+GRADE_EN, 'Is it unusable?': 'No, '+GRADE_EN, '这张图不能用吗?': '否,等级为合格,得分 71.4;得分区间 66 至 76.5。',
+    'Is the image usable?': 'Yes, '+GRADE_EN, '能用吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。建议人工复核:影像很小。', 'Can this image be used?': 'Yes, '+GRADE_EN, 'Is it unusable?': 'No, '+GRADE_EN, '这张图不能用吗?': '否,等级为合格,得分 71.4;得分区间 66 至 76.5。建议人工复核:影像很小。',
     '有拼接问题吗?': '是,这张卫星图像中存在一条拼接痕迹的痕迹,位于图像的右侧,大致是竖线。', 'Any stitching problems?': SEAM_EN,
     'What should I check?': 'Look first at what costs most: 3.50 points for pixel missing (finding 7), 3.00 points for stripe noise (finding 6) '
                             'and 2.50 points for stripe noise (finding 5). A person should review it: It is small.',
-    '应该检查什么?': '先看扣分最多的:图斑7(像素缺失,扣 3.50 分),图斑6(条状噪声,扣 3.00 分),图斑5(条状噪声,扣 2.50 分)。需要人工复核:影像很小。',
+    '应该检查什么?': '先看扣分最多的:图斑7(像素缺失,扣 3.50 分),图斑6(条状噪声,扣 3.00 分),图斑5(条状噪声,扣 2.50 分)。建议人工复核:影像很小。',
     'A类是什么意思?': 'A类(A 最重,D 最轻)的缺陷扣 42 至 100 分,有一个即判为不合格。',
     'What does severity A mean?': 'In severity class A, of A (worst) to D, a defect costs 42 to 100 points; one alone makes the scene UNQUALIFIED.',
     'What does class C mean?': 'In severity class C, of A (worst) to D, a defect costs 1 to 4 points.',
-    'Can I use it?': 'Yes, '+GRADE_EN, 'Can I deliver this image?': 'Yes, '+GRADE_EN, '可以交付吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。',
+    'Can I use it?': 'Yes, '+GRADE_EN, 'Can I deliver this image?': 'Yes, '+GRADE_EN, '可以交付吗?': '是,等级为合格,得分 71.4;得分区间 66 至 76.5。建议人工复核:影像很小。',
     # all at once, and how it was made
     'Summarise the inspection, please': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5. Quality problems of this satellite image (5): '
         'cloud, shadow, stitching trace, stripe noise and pixel missing. Of the valid ground, 94 % was inspected; the rest cannot be decoded. '
         'A person should review it: It is small.',
     '总结一下': '得分 71.4(满分 100),等级:合格;得分区间 66 至 76.5。这张卫星图像的问题类型有5种:云,阴影,拼接痕迹,条状噪声,像素缺失。'
-        '有效区域检查了 94 %,其余部分无法解码。需要人工复核:影像很小。',
+        '有效区域检查了 94 %,其余部分无法解码。建议人工复核:影像很小。',
     'How long did it take?': TOOK_EN, 'How long did the inspection of this scene take?': TOOK_EN, '检查用了多久?': TOOK_ZH,
+    'How far off is the misalignment?': 'No sign of stitching misalignment was found in the 94 % of the valid ground that was inspected; the rest is unknown.',
+    '拼接错误错开多少?': '在已检查的 94 % 有效区域中未发现拼接错误,其余部分未知。', 'Is the score zero?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
+    'Briefly, is there cloud?': CLOUD_EN, 'Summary of finding 7': 'Finding 7 is pixel missing in the upper right corner: 5.0 m², 20 px, severity A, confidence 0.72, 3.50 points.',
     'Which model was used?': MADE_EN, 'What version?': MADE_EN, '用的什么评分规则?': MADE_ZH,
-    'Why is there no score?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5. '
-        'Of the valid ground, 94 % was inspected; the rest cannot be decoded.',
+    'Why is there no score?': 'The score is 71.4 of 100, grade QUALIFIED; it lies between 66 and 76.5.',
     # knowledge
     '什么是拉花?': '拉花:'+TAX['stretching_blur'].definition_zh,
     'What does spectral overflow mean?': 'Spectral overflow: '+TAX['spectral_overflow'].definition_en,
@@ -227,7 +229,7 @@ UNANSWERABLE = [
     'Why is there cloud?', 'What colour is the cloud?', 'Did you miss any cloud?', 'Who took the picture?',
     'Will it be cloudy?', 'Is that right?', 'Should I reject the image?', 'Is cloud the only problem?',
     'How high is the cloud?', 'What is hiding under the cloud?', 'Which way does the cloud run?', 'Is it?',
-    'Where is it?', 'Is there a person in the shadow?', 'Is the report wrong?', 'Tell me a joke',
+    'Where is it?', 'How good is the model?', 'Is there a policy?', 'What is the model of the satellite?', '为什么没有问题?', 'Why are there no defects?', '评分标准是什么?', 'Is there a person in the shadow?', 'Is the report wrong?', 'Tell me a joke',
     'Thanks!', '?', '...', '42', 'cloud 7', '图里有没有船?', '今天天气怎么样?', '云有多高?', '云是怎么形成的?', '这张图是哪里拍的?', '你是谁?',
     '云遮挡了什么?', '系统有问题吗?', '可以吗?', '云会散吗', '为什么有云?', '它在哪里?', 'ここに雲がありますか', 'Wo sind die Wolken?', '云多于两处吗',
     'What is the difference between us?', '这是什么卫星拍的']
