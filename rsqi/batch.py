@@ -33,7 +33,10 @@ def scenes_of(
     words, # Files, folders, patterns such as `*.tif`, or `@FILE` with one of these a line
     out,   # Folder of the batch; what lies in it is no scene
 ): # list of absolute paths, each once
-    "Return the scenes that are meant."
+    "Return the scenes that are meant; a file that is not there is one, a name that can be no file is refused."
+    for w in map(str, words):
+        if not (w[:1]=='@' or glob.has_magic(w) or Path(w).suffix or os.path.exists(w)):
+            raise Refused(f'{w}: no such file or folder; name files, folders, patterns or @LIST')
     home, found = Path(out).resolve(), [p for w in words for p in _meant(str(w))]
     return [str(p) for p in dict.fromkeys(p.resolve() for p in found) if home not in p.parents]
 
