@@ -176,7 +176,7 @@ def pick_bands(ds, path, asked):
     if all(c in interp for c in rgb):
         return tuple(interp.index(c)+1 for c in rgb), note('bands_named')
     data = [i+1 for i,c in enumerate(interp) if c!=ColorInterp.alpha] or [1]
-    if len(data)<3: return (data[0],)*3, note('grey', band=data[0])
+    if len(data)<3: return (data[0],)*3, note('grey' if len(data)==1 else 'grey_of_two', band=data[0], other=data[-1])
     return tuple(data[:3]), note('bands_first', bands=tuple(data[:3]))
 
 # %% ../nbs/06_raster.ipynb #af525ceb

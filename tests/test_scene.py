@@ -61,6 +61,11 @@ def test_bands_that_do_not_exist(tmp_path, bands): refused(write(tmp_path/'a.tif
 @pytest.mark.parametrize('options', [dict(collar='grey'), dict(gsd=0), dict(gsd=-1.), dict(gsd=float('nan')), dict(gsd='big')])
 def test_options(tmp_path, options): refused(write(tmp_path/'a.tif', noise(3,9,9)), **options)
 
+@pytest.mark.parametrize('bands', [1, 2])
+def test_a_second_band_that_is_not_looked_at_is_told(tmp_path, bands):
+    notes = Scene.open(write(tmp_path/'a.tif', noise(bands,9,9))).notes
+    assert any('band 2 is not looked at' in n for n in notes)==(bands==2) and any(n.startswith('Band 1 is shown as grey') for n in notes)
+
 def test_subdatasets_only(tmp_path):
     from scipy.io import netcdf_file
     with netcdf_file(tmp_path/'two.nc', 'w') as f:
