@@ -8,7 +8,7 @@ __all__ = ['STATES', 'PICTURES', 'KIND', 'FIELDS', 'ALWAYS', 'TOLD', 'State', 'c
            'pictures', 'objects', 'agreement', 'origin', 'comparison_line', 'comparison_lines']
 
 # %% ../nbs/58_comparison.ipynb #d0a4c8cd
-import json, math, shlex
+import json, shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from .agreement import changes, count_pixels, drawn, frame_of, inspected
 from .agreement import object_facts, pixel_facts, ratio, unseen_by
 from .inspection import Inspection, put
 from .polygons import is_placed, write_layer
-from .progress import json_line
+from .progress import json_line, percent
 from .refusals import Refused, making, refusing, without_marks
 from .show import data_uri, fitting, light, mask_png, webp
 from .taxonomy import default_taxonomy
@@ -154,8 +154,8 @@ class _Palette:
         for code,state in PICTURES.items(): self.palette[code] = [*bytes.fromhex(STATES[mode][state].hex[1:])]
 
 def _in_part(side):
-    share = f"{math.floor(1000*side.facts['verdict']['inspected_share'])/10:.1f} %" # nothing short of all is 100.0
-    return (f'Only {share} of {side.name} was inspected; the rest is not compared', f'{side.name} 只检查了 {share}，其余部分不参与比对')
+    share = percent(side.facts['verdict']['inspected_share'])
+    return (f'{share} of {side.name} was inspected; the rest is not compared', f'{side.name} 检查了 {share}，其余部分不参与比对')
 
 # %% ../nbs/58_comparison.ipynb #5552242b
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRIP', 'APART', 'SHORT', 'LONG', 'STEEP', 'EDGY', 'LEAST', 'DENSE', 'SURE', 'HEARD_AS', 'OVERRULED', 'tensor',
-           'slopes', 'Trembling', 'trembling', 'trembles', 'jitter', 'hear_jitter']
+           'slopes', 'Trembling', 'trembling', 'trembles', 'jitter', 'in_cells', 'with_mark', 'hear_jitter']
 
 # %% ../nbs/20a_jitter.ipynb #4d51ea28
 import cv2, numpy as np
@@ -109,6 +109,24 @@ def jitter(
 SURE = 1.5 # Log-odds of a block whose lines tremble: rows of a field may bend alike, too
 HEARD_AS, OVERRULED = 'distortion', ('blur',) # Defects
 
+def in_cells(
+    mask,  # (h,w) bool; None for all of it
+    shape, # (h',w') of the outlines
+): # (h',w') bool
+    "Return a mask of pixels at the scale of outlines."
+    return np.ones(shape, bool) if mask is None else cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)>0
+
+def with_mark(
+    labels, regions, # Logits of a network, (K,) and (7,h',w')
+    value, # Mask value of a defect; 0 is clean ground, which has no label
+    where, # (h',w') bool
+): # copies of the two
+    "Return what a network said, and beside it what was measured: there is a defect, and it is here."
+    labels, regions = np.array(labels, np.float32), np.array(regions, np.float32)
+    regions[value] = np.where(where, regions.max(0)+SURE, regions[value])
+    if value: labels[value-1] = max(labels[value-1], SURE)
+    return labels, regions
+
 def hear_jitter(
     labels,  # (10,) logits of a network
     regions, # (7,h',w') logits
@@ -120,9 +138,5 @@ def hear_jitter(
     if HEARD_AS not in tax: return labels, regions
     k = tax[HEARD_AS].value
     if labels[k-1]>0 or not (mask := jitter(block, valid)).any(): return labels, regions
-    labels, regions = np.array(labels, np.float32), np.array(regions, np.float32)
-    cells = cv2.resize(mask.astype(np.uint8), regions.shape[:0:-1], interpolation=cv2.INTER_NEAREST)>0
     free = np.isin(regions.argmax(0), [0, *(tax[d].value for d in OVERRULED if d in tax)])
-    regions[k] = np.where(cells & free, np.maximum(regions[k], regions.max(0)+SURE), regions[k])
-    labels[k-1] = SURE
-    return labels, regions
+    return with_mark(labels, regions, k, in_cells(mask, free.shape) & free)

@@ -17,6 +17,7 @@ from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 from .inspection import put
+from .progress import two_digits
 from .refusals import make_folder, refusing
 from .taxonomy import IGNORED, Defect, default_taxonomy
 
@@ -183,11 +184,9 @@ def describe(
     known, w = facts(mask, taxonomy), words(lang)
     measured = [p for p in known.found if gsd and p.pixels is not None and 'size' in w[p.defect.family]]
     if not measured: return caption(known, lang)
-    sizes = [w[p.defect.family]['size'].format(name=name_of(p.defect, lang), m2=_rounded(p.pixels*gsd**2))
+    sizes = [w[p.defect.family]['size'].format(name=name_of(p.defect, lang), m2=two_digits(p.pixels*gsd**2))
              for p in measured]
     return caption(known, lang) + w['caption']['sizes'].format(sizes=listed(sizes, lang))
-
-def _rounded(m2): return f'{m2:,.0f}' if m2>=100 else f'{m2:.2g}'
 
 # %% ../nbs/42_pairs.ipynb #2e937b60
 def normalise(text):

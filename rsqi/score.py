@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'EVERY', 'UNITS', 'Judgement', 'Method', 'method', 'classes', 'areas', 'limits', 'Policy', 'load_policy',
-           'Totals', 'total', 'Score', 'score', 'chance', 'two_digits', 'known_policy', 'passing', 'spoken', 'legend']
+           'Totals', 'total', 'Score', 'score', 'chance', 'known_policy', 'passing', 'spoken', 'legend']
 
 # %% ../nbs/33_score.ipynb #e9d6de1b
 import hashlib, json, math, tomllib
@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
+from .progress import two_digits
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/33_score.ipynb #baa67837
@@ -327,10 +328,6 @@ UNITS = dict(
     share=('covers {:.3g} % of the inspected ground', '占已检查区域的 {:.3g} %', 100, ' %'),
     delta_e=('steps by {} ΔE over its worst {:.0f} px', '最明显的 {1:.0f} px 内平均色差为 {0} ΔE', 1, ' ΔE'),
     px=('is off by {} px over its worst {:.0f} px', '最明显的 {1:.0f} px 内平均错开 {0} px', 1, ' px'))
-
-def two_digits(amount):
-    "Return an amount with two digits, or more where it is large."
-    return f'{amount:.2g}' if abs(amount)<99.5 else f'{amount:,.0f}'
 
 def _reason(defect, measure, judgement, policy, valid_px):
     "Return one reason, (English, Chinese); a measure of None is not known."

@@ -9,15 +9,14 @@ __all__ = ['HINT', 'LEAST_PATCH', 'FALL', 'EVEN', 'HUE', 'HARD', 'FEWEST', 'ASK'
 # %% ../nbs/20c_shade.ipynb #c63b49b2
 import cv2, numpy as np
 from typing import NamedTuple
-from .jitter import hear_jitter
-from .shadows import DARK, SURE, hear_heaps, hear_shadows
+from .jitter import hear_jitter, in_cells, with_mark
+from .shadows import DARK, believed, grown, hear_heaps, hear_shadows
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/20c_shade.ipynb #1be4b6cc
 HINT  = 2.5, -4.6 # By how much the log-odds of shadow stand above those around, and how low they may be
 LEAST_PATCH = 200 # Cells that a patch has at least
 
-def _grown(m, by):  return cv2.dilate(m.astype(np.uint8), np.ones((2*by+1,)*2, np.uint8))>0
 def _shrunk(m, by, beyond=True): return cv2.erode(m.astype(np.uint8), np.ones((2*by+1,)*2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=int(beyond))>0
 
 def _pieces(mask):
@@ -47,11 +46,11 @@ def outlined(
     ground, # (h',w') bool
 ): # (h',w') bool, or None where nothing there is darker than what is around
     "Return the dark patch that a hint points at."
-    inside, around = _shrunk(piece, 1) & ground, _grown(piece, 8) & ~_grown(piece, 2) & ground
+    inside, around = _shrunk(piece, 1) & ground, grown(piece, 8) & ~grown(piece, 2) & ground
     if min(inside.sum(), around.sum())<LEAST_PATCH/2: return None
     dark, bright = np.median(light[inside]), np.median(light[around])
     if bright-dark<FALL[0]/2: return None
-    near = ((light<(dark+bright)/2) & _grown(piece, 6) & ground).astype(np.uint8)
+    near = ((light<(dark+bright)/2) & grown(piece, 6) & ground).astype(np.uint8)
     found = _pieces(cv2.morphologyEx(near, cv2.MORPH_OPEN, np.ones((3,3), np.uint8)))
     return cv2.morphologyEx(found[0].astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3,3), np.uint8))>0 if found else None
 
@@ -130,15 +129,8 @@ def hear_shade(
     tax = default_taxonomy()
     if DARK not in tax or not ASK<labels[tax[DARK].value-1]<=0: return labels, regions
     dark, shape = tax[DARK].value, regions.shape[1:]
-    ground = np.ones(shape, bool) if valid is None or valid.all() else cv2.resize(valid.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)>0
-    heard = np.r_[True, np.asarray(labels[:len(regions)-1])>0]
-    free  = np.where(heard[:,None,None], regions, -np.inf).argmax(0)==0
-    found = shade_of(block, regions[dark]-regions[0], ground) & free
-    if found.sum()<LEAST_PATCH: return labels, regions
-    regions, labels = np.array(regions, np.float32), np.array(labels, np.float32)
-    regions[dark] = np.where(found, regions.max(0)+SURE, regions[dark])
-    labels[dark-1] = SURE
-    return labels, regions
+    found = shade_of(block, regions[dark]-regions[0], in_cells(valid, shape)) & (believed(labels, regions)==0)
+    return with_mark(labels, regions, dark, found) if found.sum()>=LEAST_PATCH else (labels, regions)
 
 # %% ../nbs/20c_shade.ipynb #04c89281
 def hear_regions(
