@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from . import __version__
 from .archive import PROBLEMS
-from .shade import hear_regions
+from .guided import hear_regions
 from .classifier import hear, sigmoid
 from .dataset import read_dataset, rows_in
 from .engine import open_engine

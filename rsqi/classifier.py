@@ -13,7 +13,7 @@ from functools import partial
 from .taxonomy import default_taxonomy
 from .seams import off_rims, search, seam_odds
 from .thresholds import Pixels
-from .shade import hear_regions
+from .guided import hear_regions
 from .engine import SILENCE, open_engine, part
 
 # %% ../nbs/24_classifier.ipynb #d51253ff

@@ -19,7 +19,7 @@ from .classifier import detectors_for, hear, seam_lines, sigmoid, widened
 from .segmenter import EVERY_STEP, decide, from_steps
 from .fusion import fuse, heard_below
 from .thresholds import Pixels
-from .shade import hear_regions
+from .guided import hear_regions
 from .seams import APART, band, kept
 from .strips import stations
 from .polygons import SeamLine

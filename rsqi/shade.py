@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['HINT', 'LEAST_PATCH', 'FALL', 'EVEN', 'HUE', 'HARD', 'FEWEST', 'ASK', 'hinted', 'outlined', 'light_of', 'Rim',
-           'rim_of', 'is_shade', 'shade_of', 'hear_shade', 'hear_regions']
+           'rim_of', 'is_shade', 'shade_of', 'hear_shade']
 
 # %% ../nbs/20c_shade.ipynb #c63b49b2
 import cv2, numpy as np
 from typing import NamedTuple
-from .jitter import hear_jitter, in_cells, with_mark
-from .shadows import DARK, believed, grown, hear_heaps, hear_shadows
+from .jitter import in_cells, with_mark
+from .shadows import DARK, believed, grown
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/20c_shade.ipynb #1be4b6cc
@@ -131,16 +131,3 @@ def hear_shade(
     dark, shape = tax[DARK].value, regions.shape[1:]
     found = shade_of(block, regions[dark]-regions[0], in_cells(valid, shape)) & (believed(labels, regions)==0)
     return with_mark(labels, regions, dark, found) if found.sum()>=LEAST_PATCH else (labels, regions)
-
-# %% ../nbs/20c_shade.ipynb #04c89281
-def hear_regions(
-    labels,  # (K,) logits of a network
-    regions, # (7,h',w') logits
-    block,   # (h,w,3) u8
-    valid=None, # (h,w) bool, ground that counts; None for all of it
-    native=True,# Whether the block has the scene's own resolution; averaged lines do not tremble
-): # the same two
-    "Let the block speak for itself beside the outlines of a network."
-    if native: labels, regions = hear_jitter(labels, regions, block, valid)
-    labels, regions = hear_shadows(*hear_heaps(labels, regions, block, valid), block, valid)
-    return hear_shade(labels, regions, block, valid)

@@ -7,7 +7,8 @@ from rsqi.fields import fractal
 from rsqi.pipeline import inspect_scene
 from rsqi.replay import replay
 from rsqi.shadows import DOUBT, LEAST, Thrown, darkness, heaps, hear_heaps, hear_shadows, is_thrown, thrown
-from rsqi.shade import hear_regions, hear_shade
+from rsqi.guided import hear_regions
+from rsqi.shade import hear_shade
 pytestmark = pytest.mark.filterwarnings('ignore:Dataset has no geotransform')
 STEP = 44, -60 # Pixels
 SAMPLES = Path(__file__).parents[1]/'data_samples'
