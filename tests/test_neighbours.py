@@ -2,7 +2,7 @@
 import json
 import numpy as np, pytest, rasterio
 from affine import Affine
-import rsqi.batch as batch, rsqi.judge as judge, rsqi.pipeline as pipeline
+import rsqi.batch as batch, rsqi.guided as guided, rsqi.judge as judge, rsqi.pipeline as pipeline
 from rsqi.config import Config
 from rsqi.judge import CLEARLY, Layer, heard_seams, is_barely_believed
 from rsqi.polygons import SeamLine
@@ -60,6 +60,7 @@ def all_ways(tmp_path, monkeypatch, shape, hole, how, network=Network):
 def test_all_ways_say_the_same(tmp_path, monkeypatch, shape, hole, fusion):
     "Last rows and columns are shifted, and share ground with two others."
     monkeypatch.setitem(judge.CLEARLY, 'distortion', .3) # so that many wait for a word
+    monkeypatch.setattr(guided, 'OPEN', 0)               # logits stay the whole steps in which they are stored
     found = all_ways(tmp_path, monkeypatch, shape, hole, Config(sizes=(64,128), fusion=fusion, keep_logits=True))
     with rasterio.open(tmp_path/'once'/'mask.tif') as f: mask = f.read(1)
     again, chosen, regions = Replay(tmp_path/'once', cell=1), choices_of(found), [d.value for d in default_taxonomy().family('region')]
