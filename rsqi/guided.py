@@ -9,7 +9,7 @@ __all__ = ['SMOOTH', 'REACH', 'OPEN', 'guided', 'hear_light', 'hear_regions']
 import cv2, numpy as np
 from .jitter import hear_jitter, in_cells
 from .shade import hear_shade, light_of
-from .shadows import hear_heaps, hear_shadows
+from .shadows import believed, hear_heaps, hear_shadows
 from .taxonomy import default_taxonomy
 
 # %% ../nbs/20d_guided.ipynb #8b9ac9a2
@@ -37,7 +37,7 @@ def guided(
     return (told[...,:n]*I).sum(-1)+told[...,n]
 
 # %% ../nbs/20d_guided.ipynb #2f4c9395
-REACH = dict(cloud=64, shadow=16, spectral_overflow=32) # Defects that change the light; half the edge of a window, pixels of the block
+REACH = dict(cloud=64, shadow=16) # Half the edge of a window, pixels of the block
 OPEN  = 3. # Log-odds, either way, up to which a network is not sure of a cell
 
 def hear_light(
@@ -48,16 +48,14 @@ def hear_light(
 ): # the same two
     "Return what a network said of a block, with outlines of what changes the light led along it."
     tax, shape = default_taxonomy(), regions.shape[1:]
-    heard = [v for v in range(1, len(regions)) if labels[v-1]>0]
-    found = {tax[k].value: reach for k,reach in REACH.items() if k in tax and tax[k].value in heard}
+    found = {tax[k].value: reach for k,reach in REACH.items() if k in tax and labels[tax[k].value-1]>0}
     if not found: return labels, regions
     ground, light, regions = in_cells(valid, shape), light_of(block, shape), np.array(regions, np.float32)
     for v,reach in found.items():
-        rest = regions[[0, *(u for u in heard if u!=v)]].max(0)
-        odds = regions[v]-rest
-        if not (open := ground & (abs(odds)<OPEN)).any(): continue
-        p = guided(light, np.exp(-np.logaddexp(0, -odds)), ground, max(round(reach*shape[0]/block.shape[0]), 1)).clip(.001, .999)
-        regions[v] = np.where(open, rest+np.log(p/(1-p)), regions[v])
+        odds, free = regions[v]-regions[0], ground & np.isin(believed(labels, regions), (0,v))
+        if not (open := free & (abs(odds)<OPEN)).any(): continue
+        p = guided(light, np.exp(-np.logaddexp(0, -odds)), free, max(round(reach*shape[0]/block.shape[0]), 1)).clip(.001, .999)
+        regions[v] = np.where(open, regions[0]+np.log(p/(1-p)), regions[v])
     return labels, regions
 
 # %% ../nbs/20d_guided.ipynb #03137237
