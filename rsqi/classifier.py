@@ -14,6 +14,7 @@ from .taxonomy import default_taxonomy
 from .seams import off_rims, search, seam_odds
 from .thresholds import Pixels
 from .guided import hear_regions
+from .shadows import believed
 from .engine import SILENCE, open_engine, part
 
 # %% ../nbs/24_classifier.ipynb #d51253ff
@@ -77,9 +78,9 @@ def seam_lines(
     valid=None, # (h,w) bool, ground that counts; None for all of it
 ): # list of `rsqi.seams.Line`
     "Return the lines of a block that may be seams: those that do not run along the rim of a region that it holds."
-    found, heard = search(block, valid, seam_maps(lines)), np.r_[True, labels[:len(regions)-1]>0]
-    if not found or not heard[1:].any(): return found
-    return off_rims(found, np.where(heard[:,None,None], regions, SILENCE).argmax(0)>0, block.shape[:2])
+    found = search(block, valid, seam_maps(lines))
+    if not found or not (labels[:len(regions)-1]>0).any(): return found
+    return off_rims(found, believed(labels, regions)>0, block.shape[:2])
 
 def hear(
     labels,     # (10,) f32 logits of a network
